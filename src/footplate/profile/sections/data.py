@@ -1,0 +1,95 @@
+"""``data``: what is trained on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from footplate.profile.fields import Section, Text, key
+
+__all__ = ["Augmentation", "Columns", "Data", "Preprocessing", "Split"]
+
+_WORKERS = "data of this kind is gathered whole batches at a time and needs no loader processes"
+_LATER_FORMAT = "not read yet; npz, npy, parquet and csv are"
+_AUGMENT = "augmentation is not built yet"
+
+
+class Split(Section):
+    """Shares taken from the training data when a set has no file of its own; the rest is trained on."""
+
+    val: float = key(0.1, ge=0.0, lt=1.0, unit="share")
+    """Share used for validation when `val_data` is null."""
+    test: float = key(0.1, ge=0.0, lt=1.0, unit="share")
+    """Share kept for the final test when `test_data` is null."""
+
+
+class Columns(Section):
+    """Which columns (csv, parquet) or arrays (npz) are used."""
+
+    inputs: tuple[Text, ...] = key(())
+    """Inputs; empty = `x` of an npz, all columns but the targets of a table."""
+    targets: tuple[Text, ...] = key(())
+    """Targets; empty = `y` of an npz, the last column of a table."""
+    missing: Literal["error", "mean", "drop"] = key("error")
+    """Empty cells of a table: an error, the column's mean of the training data, or the row is left out."""
+
+
+class Preprocessing(Section):
+    """What happens to the inputs before the network sees them."""
+
+    normalize: bool = key(False)
+    """Subtracts the mean and divides by the standard deviation."""
+    mean: Literal["auto"] | tuple[float, ...] = key("auto")
+    """Mean of each feature; `auto` = of the training data."""
+    std: Literal["auto"] | tuple[float, ...] = key("auto")
+    """Standard deviation of each feature; `auto` = of the training data."""
+    clip_range: tuple[float, float] | None = key(None)
+    """Inputs are clipped to it, after normalising."""
+    normalize_targets: bool = key(False)
+    """Regression: trains on normalised targets; metrics stay in the targets' own unit."""
+
+
+class Augmentation(Section):
+    """Random changes of the training inputs."""
+
+    enabled: bool = key(False, inactive=_AUGMENT)
+    """Switches it on."""
+    noise_std: float = key(0.0, ge=0.0, inactive=_AUGMENT)
+    """Standard deviation of the noise that is added."""
+    temporal_jitter_ms: float = key(0.0, ge=0.0, unit="ms", inactive=_AUGMENT)
+    """Largest shift of a sequence in time."""
+    rotation_degrees: float = key(0.0, ge=0.0, le=180.0, unit="degrees", inactive=_AUGMENT)
+    """Largest rotation of an image."""
+
+
+class Data(Section):
+    """Where the data are and how they are read."""
+
+    train_data: Text = key("")
+    """A file, a directory of shards (read in the order of their names), or `sklearn:<set>` (`digits`, `iris`, `wine`,
+    `breast_cancer`, `diabetes`, `linnerud`)."""
+    val_data: Text | None = key(None)
+    """Validation data; null = a share of the training data (`split.val`)."""
+    test_data: Text | None = key(None)
+    """Test data; null = a share of the training data (`split.test`)."""
+    format: Text = key("auto", inactive_values={"jsonl|text|image_folder": _LATER_FORMAT})
+    """`npz`, `npy`, `parquet` or `csv`; `auto` = found out from the names."""
+    split: Split = key(Split)
+    """Shares for validation and test where they have no file of their own."""
+    columns: Columns = key(Columns)
+    """Columns or arrays that are used."""
+    num_workers: int = key(0, ge=0, unit="processes", inactive=_WORKERS)
+    """Processes that load data."""
+    pin_memory: bool = key(False, inactive=_WORKERS)
+    """Page-locked memory for faster copies to a GPU."""
+    prefetch_factor: int = key(2, ge=1, unit="batches per worker", inactive=_WORKERS)
+    """Batches each worker prepares ahead."""
+    persistent_workers: bool = key(False, inactive=_WORKERS)
+    """Keeps the workers from epoch to epoch."""
+    preprocessing: Preprocessing = key(Preprocessing)
+    """Normalising and clipping."""
+    augmentation: Augmentation = key(Augmentation)
+    """Random changes of the training inputs."""
+    input_shape: tuple[int, ...] | None = key(None)
+    """Shape of one input; compared with the data before anything starts."""
+    output_shape: tuple[int, ...] | None = key(None)
+    """Shape of one output (regression) or number of classes; compared with the data before anything starts."""

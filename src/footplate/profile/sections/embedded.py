@@ -1,0 +1,44 @@
+"""``power_management`` and ``embedded_optimizations``: small boards and careful use of a device."""
+
+from __future__ import annotations
+
+from footplate.profile.fields import Section, Text, key
+
+__all__ = ["EmbeddedOptimizations", "PowerManagement"]
+
+_POWER = "power and thermal control are not built yet"
+_MEMORY = "not built yet"
+
+
+class PowerManagement(Section):
+    """Power and heat."""
+
+    power_mode: Text = key("", inactive=_POWER)
+    """Power mode of the board."""
+    enable_dynamic_clocking: bool = key(False, inactive=_POWER)
+    """Lets the clocks follow the load."""
+    enable_thermal_throttling: bool = key(False, inactive=_POWER)
+    """Pauses the training when the board is too hot."""
+    max_temperature_celsius: float | None = key(None, gt=0, unit="°C", inactive=_POWER)
+    """Temperature above which the training pauses; it goes on below it."""
+
+
+class EmbeddedOptimizations(Section):
+    """Memory and speed of one device."""
+
+    use_memory_efficient_attention: bool = key(False, inactive=_MEMORY)
+    """Attention that never holds the whole matrix."""
+    gradient_checkpointing: bool = key(False, inactive=_MEMORY)
+    """Computes activations twice instead of keeping them."""
+    empty_cache_frequency: int | None = key(None, ge=1, unit="optimiser steps", inactive=_MEMORY)
+    """Steps between two releases of cached GPU memory."""
+    use_cudnn_benchmark: bool | None = key(None)
+    """Older spelling of `reproducibility.benchmark`, which wins when both are given."""
+    use_tf32: bool = key(False)
+    """Lets GPUs multiply matrices in TF32."""
+    channels_last_memory_format: bool = key(False, inactive=_MEMORY)
+    """Keeps images in the order that is fastest for convolutions."""
+    use_mmap_datasets: bool = key(True)
+    """Maps npy and uncompressed npz files into memory instead of reading them."""
+    cache_preprocessed_data: bool = key(False, inactive="a cache of preprocessed data is not built yet")
+    """Keeps preprocessed data on disk."""

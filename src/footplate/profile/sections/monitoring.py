@@ -1,0 +1,45 @@
+"""``monitoring``: what is watched while the training runs."""
+
+from __future__ import annotations
+
+from footplate.profile.fields import Seconds, Section, Text, key
+
+__all__ = ["Alerts", "Monitoring"]
+
+_ALERTS = "alerts are not built yet"
+
+
+class Alerts(Section):
+    """Who is told when something goes wrong."""
+
+    enabled: bool = key(False, inactive=_ALERTS)
+    """Switches them on."""
+    email: Text = key("", inactive=_ALERTS)
+    """Address mail is sent to."""
+    slack_webhook: Text = key("", inactive=_ALERTS)
+    """Slack webhook, as a reference: `${env:SLACK_WEBHOOK}`."""
+    webhook: Text = key("", inactive=_ALERTS)
+    """Any webhook, as a reference."""
+
+
+class Monitoring(Section):
+    """System metrics and health."""
+
+    track_gpu_utilization: bool = key(True)
+    """Records how busy the GPUs are."""
+    track_memory_usage: bool = key(True)
+    """Records main memory and GPU memory."""
+    track_throughput: bool = key(True)
+    """Records samples/s and steps/s."""
+    track_temperature: bool = key(True)
+    """Records GPU temperatures."""
+    track_power_consumption: bool = key(True)
+    """Records GPU power."""
+    health_check_interval: Seconds = key(10.0, ge=0.5, unit="s")
+    """Time between two readings of the machine."""
+    stall_detection_threshold: Seconds | None = key(None, gt=0, unit="s", inactive="stall detection is not built yet")
+    """Time without a step after which the training counts as stalled."""
+    temperature_threshold_celsius: float | None = key(None, gt=0, unit="°C", inactive="alerts are not built yet")
+    """Temperature that raises an alert."""
+    alerts: Alerts = key(Alerts)
+    """Who is told."""

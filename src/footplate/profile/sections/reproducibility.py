@@ -1,0 +1,33 @@
+"""``reproducibility`` and ``debug``: the same numbers again, and a closer look at them."""
+
+from __future__ import annotations
+
+from footplate.profile.fields import Section, key
+
+__all__ = ["Debug", "Reproducibility"]
+
+_PROFILER = "the profiler window is not built yet"
+
+
+class Reproducibility(Section):
+    """What makes two runs equal."""
+
+    seed: int = key(42, ge=0, lt=2**32)
+    """Start of every random number: weights, order of the data, dropout, split."""
+    deterministic: bool = key(False)
+    """Only operations that give the same bits each time; may be slower."""
+    benchmark: bool = key(False)
+    """Lets cuDNN try its algorithms and keep the fastest; not deterministic."""
+
+
+class Debug(Section):
+    """For finding faults."""
+
+    enabled: bool = key(False)
+    """Switches the keys below on."""
+    detect_anomaly: bool = key(False)
+    """Names the operation that made a NaN; several times slower."""
+    profile: bool = key(False, inactive=_PROFILER)
+    """Writes a trace of the steps in `profile_steps`."""
+    profile_steps: tuple[int, int] | None = key(None, inactive=_PROFILER)
+    """First and last step of the trace."""

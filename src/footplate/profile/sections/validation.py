@@ -1,0 +1,30 @@
+"""``validation``: when and by what the model is judged while it trains."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from footplate.profile.fields import Seconds, Section, Text, key
+
+__all__ = ["KNOWN_METRICS", "Validation"]
+
+KNOWN_METRICS = (
+    "loss", "accuracy", "f1", "precision", "recall", "auc", "mae", "mse", "rmse", "r2", "inference_time",
+)  # fmt: skip
+"""Metrics that are computed; `perplexity` waits for language models."""
+
+
+class Validation(Section):
+    """Evaluation on the validation data."""
+
+    strategy: Literal["auto", "epoch_end", "step_interval", "time_interval"] = key("auto")
+    """When: `auto` = every `training.eval_frequency` steps if given, else at the end of each epoch."""
+    interval: Seconds | None = key(None, gt=0, unit="s")
+    """Time between two evaluations with `time_interval`."""
+    metrics: tuple[Text, ...] = key((), inactive_values={"perplexity": "waits for language models"})
+    """`loss`, `accuracy`, `f1`, `precision`, `recall`, `auc`, `mae`, `mse`, `rmse`, `r2`, `inference_time`;
+    empty = all that fit the task."""
+    save_best_metric: Text = key("val/loss")
+    """Metric by which the best weights are chosen, as `split/name`."""
+    save_best_mode: Literal["auto", "min", "max"] = key("auto")
+    """Whether smaller or larger is better; `auto` knows it from the metric's name."""
