@@ -1,0 +1,123 @@
+"""What the command line writes: data to stdout, talk to stderr, errors with a hint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from footplate.errors import FootplateError
+
+__all__ = [
+    "EXIT_BAD_INPUT",
+    "EXIT_CHECKPOINTED",
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_OK",
+    "format_duration",
+    "format_size",
+    "json_option",
+    "print_json",
+    "print_table",
+    "print_text",
+    "say",
+    "show_bug",
+    "show_error",
+]
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_CHECKPOINTED = 75
+EXIT_INTERRUPTED = 130
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add ``--json`` to a verb, as the parameter ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
+
+
+def say(text: str = "") -> None:
+    """Tell the person something; it goes to stderr so that stdout stays data."""
+    click.echo(text, err=True)
+
+
+def print_text(text: str) -> None:
+    """Print a result for a reader on stdout."""
+    click.echo(text)
+
+
+def print_json(value: object) -> None:
+    """Print a result for a program on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), width: int | None = None
+) -> None:
+    """Print rows under headers, as wide as the terminal at most; the last column is cut to fit.
+
+    ``right`` are the numbers of the columns that are aligned to the right. Into a pipe nothing is cut.
+    """
+    if width is None and sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size((80, 24)).columns)
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        cells = [
+            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+            for column, cell in enumerate(line)
+        ]
+        text = "  ".join(cells).rstrip()
+        click.echo(text if width is None or len(text) <= width else text[: width - 1] + "…")
+
+
+def show_error(error: FootplateError, *, as_json: bool = False) -> None:
+    """Show what went wrong and what to do about it, on stderr; for a program on stdout as well."""
+    click.echo(f"error: {error}", err=True)
+    for line in error.hint.splitlines():
+        click.echo(f"  hint: {line}", err=True)
+    if as_json:
+        print_json({"error": to_json(error)})
+
+
+def to_json(error: FootplateError) -> Mapping[str, object]:
+    """Return an error as the JSON that ``--json`` prints: message, hint, problems."""
+    return {"message": error.message, "hint": error.hint, "problems": list(getattr(error, "problems", ()))}
+
+
+def show_bug(error: BaseException) -> None:
+    """Show an error that nobody expected, with all that is needed to report it."""
+    click.echo(f"error: this is a bug in Footplate: {type(error).__name__}: {error}", err=True)
+    click.echo("  hint: please report it with the lines below", err=True)
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+
+
+def format_size(num_bytes: float) -> str:
+    """Return a size as people write it: ``52 kB``, ``1.8 MB`` (1 kB = 1000 bytes)."""
+    if num_bytes < 1000:
+        return f"{num_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        num_bytes /= 1000
+        if num_bytes < 999.5:
+            return f"{num_bytes:.1f} {unit}" if num_bytes < 9.95 else f"{num_bytes:.0f} {unit}"
+    return f"{num_bytes / 1000:.1f} TB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 3 h``."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    for limit, unit, smaller, name in ((60, 1, 0, "s"), (3600, 60, 1, "min"), (86400, 3600, 60, "h")):
+        if whole < limit:
+            rest = whole % unit // smaller if smaller else 0
+            return f"{whole // unit} {name}" + (f" {rest} {'s' if smaller == 1 else 'min'}" if rest else "")
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -1,0 +1,1 @@
+"""Runs: inspect, plan, launch, observe; and the store that finds them again."""
