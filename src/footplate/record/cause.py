@@ -1,0 +1,104 @@
+"""Why an attempt ended the way it did: found from its exit and its last words, never guessed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from footplate.record import exit_codes
+
+__all__ = ["Cause", "Ending", "classify_ending"]
+
+
+class Cause(StrEnum):
+    """What a run that did not succeed died of."""
+
+    user_error = "user_error"
+    config_error = "config_error"
+    out_of_memory = "out_of_memory"
+    time_limit = "time_limit"
+    preempted = "preempted"
+    node_failure = "node_failure"
+    stalled = "stalled"
+    platform = "platform"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a job ended, as the wrapper saw it."""
+
+    exit_code: int
+    """The job's own, or 128 + n when signal n killed it."""
+    signal: str = ""
+    """``SIGKILL`` when that killed it; empty when it ended by itself."""
+    cancelled: bool = False
+    log_tail: str = ""
+    """The end of what it printed."""
+    oom_kills: int = 0
+    """How many processes of this control group the kernel killed for memory while the job ran."""
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"\bMemoryError\b|CUDA out of memory|torch\.OutOfMemoryError|std::bad_alloc"
+    r"|DefaultCPUAllocator: can't allocate memory|Cannot allocate memory"
+)
+_DISK_FULL = re.compile(r"No space left on device")
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+# "ValueError: bad batch", "torch.OutOfMemoryError: …", "KeyboardInterrupt"; not "warning: …" and not an indented line.
+_EXCEPTION = re.compile(r"^(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (?P<text>.*))?$")
+
+
+def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
+    """Return the cause and the evidence for it in words; no cause when it succeeded or was cancelled."""
+    code, died = ending.exit_code, _describe(ending)
+    if ending.cancelled:
+        return None, f"cancelled; {died}"
+    if code == exit_codes.DONE:
+        return None, died
+    if code == exit_codes.CONFIG_ERROR:
+        return Cause.config_error, f"{died}: a configuration that cannot work"
+    if code == exit_codes.CHECKPOINTED:
+        return Cause.preempted, f"{died}: stopped early with a checkpoint"
+    if code == exit_codes.OUT_OF_MEMORY:
+        return Cause.out_of_memory, f"{died}: out of memory"
+    if ending.signal == "SIGKILL" and ending.oom_kills > 0:
+        return Cause.out_of_memory, f"{died}; the kernel's count of kills for memory grew by {ending.oom_kills}"
+    if ending.signal == "SIGXCPU":
+        return Cause.time_limit, f"{died}: over its limit of CPU time"
+    if line := _find_last(_OUT_OF_MEMORY, ending.log_tail):
+        return Cause.out_of_memory, f"{died}; the log says: {line}"
+    if line := _find_last(_DISK_FULL, ending.log_tail):
+        return Cause.platform, f"{died}; the log says: {line}"
+    exception = find_exception(ending.log_tail)
+    return Cause.user_error, f"{died}; {exception}" if exception else died
+
+
+def find_exception(log: str) -> str:
+    """Return the last exception of a Python traceback with its place, such as ``ValueError: bad (train.py:12)``."""
+    place, found = "", ""
+    in_traceback = False
+    for line in log.splitlines():
+        if line.startswith("Traceback (most recent call last):"):
+            in_traceback, place = True, ""
+        elif in_traceback and (frame := _FRAME.match(line)):
+            place = f"{frame['file'].rpartition('/')[2]}:{frame['line']}"
+        elif in_traceback and (match := _EXCEPTION.match(line)):
+            found = _shorten(line) + (f" ({place})" if place else "")
+            in_traceback = match is None
+    return found
+
+
+def _describe(ending: Ending) -> str:
+    return f"killed by {ending.signal}" if ending.signal else f"exit code {ending.exit_code}"
+
+
+def _find_last(pattern: re.Pattern[str], log: str) -> str:
+    for line in reversed(log.splitlines()):
+        if pattern.search(line):
+            return _shorten(line.strip())
+    return ""
+
+
+def _shorten(line: str, limit: int = 300) -> str:
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,132 @@
+"""The state of a run, from its receipt, its processes and its heartbeat; each answer comes with its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from footplate.errors import RecordError
+from footplate.record import exit_codes
+from footplate.record.cause import Cause
+from footplate.record.clock import parse_utc
+from footplate.record.journal_reader import read_last_events
+from footplate.record.process import get_boot_id, get_host, is_alive
+from footplate.record.receipt import Receipt, find_receipt
+from footplate.record.rundir import Attempt, RunDir
+
+__all__ = ["Cause", "RunState", "Status", "get_status"]
+
+_MAX_SILENCE_S = 60.0
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    queued = "queued"
+    starting = "starting"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+    lost = "lost"
+    """It did not end and nothing of it is left."""
+    unknown = "unknown"
+    """What can be seen from here does not tell."""
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the run has ended."""
+        return self in {RunState.succeeded, RunState.failed, RunState.cancelled, RunState.lost}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The state of a run's last attempt and how it is known. Times are ISO 8601, UTC."""
+
+    state: RunState
+    cause: Cause | None = None
+    evidence: tuple[str, ...] = ()
+    attempt: int = 0
+    """Zero when there was none."""
+    exit_code: int | None = None
+    signal: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    heartbeat_at: str | None = None
+    host: str = ""
+
+
+def get_status(run: RunDir, *, now: datetime | None = None) -> Status:
+    """Return the state of a run as its record and this machine show it."""
+    attempts = run.attempts()
+    if not attempts:
+        return Status(state=RunState.queued, evidence=("no attempt yet",))
+    attempt = attempts[-1]
+    try:
+        receipt = find_receipt(attempt)
+    except RecordError as error:
+        return Status(state=RunState.unknown, evidence=(str(error),), attempt=attempt.number)
+    if receipt is None:
+        return Status(state=RunState.queued, evidence=("no receipt yet",), attempt=attempt.number)
+    if receipt.ended_at is not None:
+        return _make_status(receipt, _get_final_state(receipt), receipt.evidence)
+    if receipt.host == get_host():
+        return _look_here(attempt, receipt)
+    return _look_from_afar(receipt, now or datetime.now(UTC))
+
+
+def _get_final_state(receipt: Receipt) -> RunState:
+    if receipt.cancelled:
+        return RunState.cancelled
+    if receipt.cause is Cause.preempted and receipt.exit_code == exit_codes.CHECKPOINTED:
+        return RunState.queued
+    return RunState.succeeded if receipt.exit_code == exit_codes.DONE else RunState.failed
+
+
+def _look_here(attempt: Attempt, receipt: Receipt) -> Status:
+    """Decide by the processes of this machine."""
+    boot_id = get_boot_id()
+    restarted = bool(receipt.boot_id and boot_id and receipt.boot_id != boot_id)
+    if not restarted and is_alive(receipt.wrapper_pid, receipt.wrapper_start):
+        if receipt.pid is None:
+            return _make_status(receipt, RunState.starting, f"wrapper {receipt.wrapper_pid} is starting the command")
+        return _make_status(receipt, RunState.running, f"process {receipt.pid} under wrapper {receipt.wrapper_pid}")
+    if not restarted and is_alive(receipt.pid, receipt.pid_start):
+        gone = f"its wrapper {receipt.wrapper_pid} is gone: its end will not be recorded"
+        return _make_status(receipt, RunState.running, f"process {receipt.pid} is alive", gone)
+    reason = f"{receipt.host} was restarted" if restarted else f"its processes on {receipt.host} are gone"
+    # The wrapper may have written the end between the two looks.
+    latest = find_receipt(attempt)
+    if latest is not None and latest.ended_at is not None:
+        return _make_status(latest, _get_final_state(latest), latest.evidence)
+    if any(entry.data.get("name") == "finish" for entry in read_last_events(attempt)):
+        said = "the journal says that the training finished"
+        return _make_status(receipt, RunState.succeeded, said, f"no end in the receipt: {reason}")
+    return _make_status(receipt, RunState.lost, f"no end in the receipt, and {reason}")
+
+
+def _look_from_afar(receipt: Receipt, now: datetime) -> Status:
+    silence_s = (now - parse_utc(receipt.heartbeat_at)).total_seconds()
+    said = f"heartbeat from {receipt.host} {max(silence_s, 0.0):,.0f} s ago"
+    if silence_s < _MAX_SILENCE_S:
+        state = RunState.running if receipt.pid is not None else RunState.starting
+        return _make_status(receipt, state, said)
+    return _make_status(
+        receipt, RunState.unknown, said, f"the limit is {_MAX_SILENCE_S:.0f} s, and {receipt.host} cannot be seen here"
+    )
+
+
+def _make_status(receipt: Receipt, state: RunState, *evidence: str) -> Status:
+    return Status(
+        state=state,
+        cause=receipt.cause,
+        evidence=tuple(text for text in evidence if text),
+        attempt=receipt.attempt,
+        exit_code=receipt.exit_code,
+        signal=receipt.signal,
+        started_at=receipt.started_at,
+        ended_at=receipt.ended_at,
+        heartbeat_at=receipt.heartbeat_at,
+        host=receipt.host,
+    )

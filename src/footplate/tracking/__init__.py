@@ -1,0 +1,1 @@
+"""Tracking: what is measured beside a run and where it is told."""
