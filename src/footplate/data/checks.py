@@ -1,0 +1,79 @@
+"""Checks of the data before anything is trained: an error says where the first bad value is, and how many there are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from footplate.data.rows import Rows, describe_shape
+from footplate.errors import DataError
+from footplate.profile.model import Profile
+
+__all__ = ["check_finite", "check_input_shape", "check_lengths", "check_numeric", "check_target_shape"]
+
+
+def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
+    """Require as many targets as inputs, in every file, and at least one."""
+    if len(inputs) == 0 and len(targets) == 0:
+        raise DataError(f"{name}: no samples", hint="the data are empty; check the path and how they were written")
+    pairs = zip(inputs.parts, inputs.names, targets.parts, targets.names, strict=True)
+    for x, x_name, y, y_name in pairs:
+        if len(x) != len(y):
+            raise DataError(
+                f"{x_name} has {len(x):,} samples, {y_name} has {len(y):,}",
+                hint="there must be one target for each input",
+            )
+
+
+def check_numeric(inputs: Rows) -> None:
+    """Require inputs that are numbers."""
+    if inputs.dtype.kind not in "biuf":
+        raise DataError(
+            f"{inputs.names[0]}: inputs of type {inputs.dtype} cannot be trained on",
+            hint="write them as numbers: float32, or uint8 for images",
+        )
+
+
+def check_finite(rows: Rows, what: str) -> None:
+    """Require that no number is NaN or infinite; looks at all rows in constant memory."""
+    if rows.dtype.kind != "f":
+        return
+    bad, first = 0, None
+    for start, chunk in rows.chunks():
+        with np.errstate(all="ignore"):
+            if np.isfinite(np.sum(chunk, dtype=np.float64)):  # one pass; a sum of finite numbers rarely overflows
+                continue
+        wrong = ~np.isfinite(chunk)
+        bad += int(np.count_nonzero(wrong))
+        if first is None and wrong.any():
+            place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            name, row = rows.locate(start + int(place[0]))
+            position = ", ".join(str(i) for i in (row, *place[1:]))
+            first = f"{name}[{position}] is {chunk[place]}"
+    if first is not None:
+        raise DataError(
+            f"{first}: {bad:,} of {len(rows) * max(1, int(np.prod(rows.shape))):,} numbers of the {what} are NaN "
+            "or infinite",
+            hint="a network learns nothing from NaN: leave these samples out or fill them in",
+        )
+
+
+def check_input_shape(profile: Profile, inputs: Rows) -> None:
+    """Compare the inputs with ``data.input_shape``."""
+    wanted = profile.data.input_shape
+    if wanted is not None and tuple(wanted) != inputs.shape:
+        raise DataError(
+            f"{inputs.names[0]}: inputs have shape {describe_shape(inputs.shape)}, "
+            f"data.input_shape says {describe_shape(wanted)}",
+            hint=f"set data.input_shape to {describe_shape(inputs.shape)}, leave it out, or choose other data",
+        )
+
+
+def check_target_shape(profile: Profile, targets: Rows) -> None:
+    """Compare regression targets with ``data.output_shape``; a single number may be written [] or [1]."""
+    wanted = profile.data.output_shape
+    if wanted is not None and (tuple(wanted) or (1,)) != (targets.shape or (1,)):
+        raise DataError(
+            f"{targets.names[0]}: targets have shape {describe_shape(targets.shape)}, "
+            f"data.output_shape says {describe_shape(wanted)}",
+            hint=f"set data.output_shape to {describe_shape(targets.shape)}, leave it out, or choose other targets",
+        )

@@ -1,0 +1,113 @@
+"""Rows: samples stored in one or several arrays, in memory or mapped, read as if they were one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footplate.errors import DataError
+
+__all__ = ["Array", "Indices", "Rows", "as_matrix_rows", "describe_shape", "join_rows"]
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+CHUNK_BYTES = 16 << 20
+"""Rows are looked through in pieces of this size, so that memory stays constant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """One or more arrays of equal shape and type, one after the other; ``names`` says where each comes from."""
+
+    parts: tuple[Array, ...]
+    """The arrays; a mapped one is read when it is used."""
+    names: tuple[str, ...]
+    """Where each array comes from, for messages: ``train.npz: x``."""
+    mapped: bool = False
+    """Whether any of them lies in a file instead of in memory."""
+
+    @cached_property
+    def starts(self) -> Indices:
+        """Index of the first row of each part, and the number of rows at the end."""
+        return np.cumsum([0, *(len(part) for part in self.parts)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(int(size) for size in self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as stored."""
+        return self.parts[0].dtype
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all rows."""
+        return sum(part.nbytes for part in self.parts)
+
+    def take(self, indices: Indices) -> Array:
+        """Return a copy of these rows, in this order."""
+        if len(self.parts) == 1:
+            return np.take(self.parts[0], indices, axis=0)
+        result = np.empty((len(indices), *self.shape), self.dtype)
+        owners = np.searchsorted(self.starts, indices, side="right") - 1
+        for owner in np.unique(owners):
+            wanted = owners == owner
+            result[wanted] = np.take(self.parts[owner], indices[wanted] - self.starts[owner], axis=0)
+        return result
+
+    def chunks(self) -> Iterator[tuple[int, Array]]:
+        """Give all rows in order, in pieces of constant size, each with the index of its first row."""
+        step = self.rows_per_chunk
+        for start, part in zip(self.starts, self.parts, strict=False):
+            for offset in range(0, len(part), step):
+                yield int(start) + offset, part[offset : offset + step]
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """How many rows make a piece of constant size."""
+        return max(1, CHUNK_BYTES // max(1, int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize))
+
+    def locate(self, index: int) -> tuple[str, int]:
+        """Return where a row comes from: the name of its part and its index there."""
+        owner = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.names[owner], index - int(self.starts[owner])
+
+
+def join_rows(pieces: Sequence[Rows]) -> Rows:
+    """Put rows one after the other; all must have the shape and type of the first (DataError names the other)."""
+    first = pieces[0]
+    for piece in pieces[1:]:
+        if piece.shape != first.shape or piece.dtype != first.dtype:
+            raise DataError(
+                f"{piece.names[0]} has rows of {describe_shape(piece.shape)} {piece.dtype}, "
+                f"{first.names[0]} has {describe_shape(first.shape)} {first.dtype}",
+                hint="all files of one directory must have the same shape and type",
+            )
+    return Rows(
+        parts=tuple(part for piece in pieces for part in piece.parts),
+        names=tuple(name for piece in pieces for name in piece.names),
+        mapped=any(piece.mapped for piece in pieces),
+    )
+
+
+def as_matrix_rows(rows: Rows) -> Rows:
+    """Return rows of single numbers as rows of one feature: shape () becomes [1]."""
+    if rows.shape:
+        return rows
+    return Rows(parts=tuple(part[:, None] for part in rows.parts), names=rows.names, mapped=rows.mapped)
+
+
+def describe_shape(shape: Sequence[int]) -> str:
+    """Write a shape as the profile does: ``[8, 8]``; a single number is ``[]``."""
+    return f"[{', '.join(str(size) for size in shape)}]"
