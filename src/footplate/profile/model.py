@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import PrivateAttr
 
 from footplate.profile.fields import Section, Text, key
 from footplate.profile.sections.compliance import Compliance
@@ -24,6 +27,8 @@ from footplate.profile.sections.resources import Resources
 from footplate.profile.sections.training import Training
 from footplate.profile.sections.transfer_learning import TransferLearning
 from footplate.profile.sections.validation import Validation
+from footplate.profile.source import Source, Where
+from footplate.profile.yaml_writer import write_yaml
 
 __all__ = ["Profile"]
 
@@ -83,3 +88,48 @@ class Profile(Section):
     """Options of one backend, by its name; checked by that backend."""
     notes: Text = key("", recorded=True)
     """Text for people."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    def attach_source(self, source: Source) -> None:
+        """Keep where the keys came from; the loader calls this once."""
+        self._source = source
+
+    @property
+    def base_dir(self) -> Path:
+        """Directory that relative paths of the profile start from: the one it was loaded in."""
+        return self._source.base_dir
+
+    @property
+    def file(self) -> str:
+        """Name of the file the profile was loaded from; empty for one made in Python."""
+        return self._source.file
+
+    def where(self, path: str) -> Where | None:
+        """Return the file and line of a key such as ``training.batch_size``; None when it is a default."""
+        place = self._source.places.get(tuple(path.split(".")))
+        return Where("--set", 0, place.written) if place and not place.line else place
+
+    def is_set(self, path: str) -> bool:
+        """Return whether a key was given: in the file, in what it extends, or as an override."""
+        if self._source.values is not None:
+            return _has(self._source.values, path.split("."))
+        return _has(self.model_dump(exclude_unset=True), path.split("."))
+
+    def to_yaml(self) -> str:
+        """Return the resolved profile: the keys that were given, with `extends` and overrides put in.
+
+        Secrets stay references.
+        """
+        values = self._source.values
+        given = dict(self.model_dump(exclude_unset=True) if values is None else values)
+        given.pop("extends", None)
+        return write_yaml(given)
+
+
+def _has(values: Any, parts: list[str]) -> bool:
+    for part in parts:
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    return True
