@@ -1,0 +1,237 @@
+"""How big a training is: parameters by formula, memory by an estimate that shows its arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from footplate.profile.facts import Facts
+from footplate.profile.model import Profile
+from footplate.profile.sections.model import Model
+from footplate.profile.sections.training import Training
+
+__all__ = [
+    "MemoryEstimate",
+    "count_parameters",
+    "estimate_memory",
+    "find_device_kind",
+    "find_image_shape",
+    "find_sequence_shape",
+]
+
+_FRAMEWORK_GB = {"cuda": 0.5, "mps": 0.4, "cpu": 0.3}
+"""Memory that torch takes before anything is trained: the CUDA context, or the library itself. Rounded measurements."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """The memory of one device while it trains: an estimate, good for "does it fit", not for the last tenth."""
+
+    num_parameters: int
+    """Parameters of the network."""
+    parameter_parts: tuple[tuple[str, int], ...]
+    """What is kept for each parameter, and its bytes: weights, gradients, optimiser state."""
+    batch_size: int
+    """Samples of one forward pass."""
+    activation_bytes: int | None
+    """Bytes kept of each sample for the backward pass; None for a class of the user's, whose inside is not known."""
+    framework_gb: float
+    """What torch itself takes."""
+    device: str
+    """`cuda`, `mps` or `cpu`."""
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        """Return the bytes kept for each parameter."""
+        return sum(size for _, size in self.parameter_parts)
+
+    @property
+    def total_gb(self) -> float:
+        """Return the sum in GB; a lower bound when the activations are not known."""
+        kept = self.num_parameters * self.bytes_per_parameter + self.batch_size * (self.activation_bytes or 0)
+        return kept / 1e9 + self.framework_gb
+
+    @property
+    def weights_gb(self) -> float:
+        """Return the size of one file of weights in GB (float32)."""
+        return self.num_parameters * 4 / 1e9
+
+    def to_text(self) -> str:
+        """Return the arithmetic in words."""
+        parts = ", ".join(name for name, _ in self.parameter_parts)
+        kept = self.num_parameters * self.bytes_per_parameter
+        text = f"{_format_count(self.num_parameters)} parameters × {self.bytes_per_parameter} B ({parts})"
+        text += f" = {_format_bytes(kept)}"
+        if self.activation_bytes is not None:
+            activations = self.batch_size * self.activation_bytes
+            text += f" + activations {self.batch_size:,} × {_format_bytes(self.activation_bytes)}"
+            text += f" = {_format_bytes(activations)}"
+        text += f" + torch {_format_bytes(self.framework_gb * 1e9)}"
+        more = "" if self.activation_bytes is not None else " and the activations of your class, which are not known"
+        return f"{text} → {_format_bytes(self.total_gb * 1e9)}{more}"
+
+
+def count_parameters(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
+    """Return the number of trainable parameters of a built-in architecture, exactly.
+
+    None for a class of the user's, for an architecture that is not built, and where the data's shape does not fit.
+    """
+    if model.architecture == "mlp":
+        return _count_mlp(model, prod(input_shape), num_outputs)
+    if model.architecture == "cnn" and (image := find_image_shape(input_shape)):
+        return _count_cnn(model, image[0], num_outputs)
+    if model.architecture == "transformer" and (sequence := find_sequence_shape(input_shape)):
+        return _count_transformer(model, sequence, num_outputs)
+    return None
+
+
+def find_image_shape(input_shape: Sequence[int]) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of an input as the cnn reads it, or None when it is no image.
+
+    [H, W] has one channel; of three sizes the last is the channels when it is at most 4 and the first is more.
+    """
+    if len(input_shape) == 2:
+        return 1, input_shape[0], input_shape[1]
+    if len(input_shape) != 3:
+        return None
+    first, second, third = input_shape
+    return (third, first, second) if third <= 4 < first else (first, second, third)
+
+
+def find_sequence_shape(input_shape: Sequence[int]) -> tuple[int, int] | None:
+    """Return (positions, features) of an input as the transformer reads it, or None when it is a single number.
+
+    [F] is a sequence of F single numbers; [H, W, …] one of H positions with all the rest as features.
+    """
+    if not input_shape:
+        return None
+    return input_shape[0], prod(input_shape[1:])
+
+
+def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
+    """Return the memory one device needs for this training, or None when the data or the parameters are not known."""
+    data = facts.data
+    if data is None:
+        return None
+    model = profile.model
+    num_parameters = facts.num_parameters or count_parameters(model, data.input_shape, data.num_outputs)
+    if num_parameters is None:
+        return None
+    device = find_device_kind(profile, facts) or "cpu"
+    is_half = profile.training.mixed_precision.enabled
+    values = _count_activations(model, data.input_shape, data.num_outputs)
+    return MemoryEstimate(
+        num_parameters=num_parameters,
+        parameter_parts=_get_parameter_parts(profile.training),
+        batch_size=min(profile.training.batch_size, max(1, data.num_train)),
+        activation_bytes=None if values is None else values * (2 if is_half else 4),
+        framework_gb=_FRAMEWORK_GB.get(device, _FRAMEWORK_GB["cpu"]),
+        device=device,
+    )
+
+
+def find_device_kind(profile: Profile, facts: Facts) -> str | None:
+    """Return the device the training computes on, or None when `auto` decides on a machine that was not seen."""
+    if profile.device != "auto":
+        return profile.device
+    if profile.resources.num_gpus == 0:
+        return "cpu"
+    if facts.device is None:
+        return "cuda" if profile.resources.num_gpus else None
+    return "cuda" if facts.device.gpus else "cpu"
+
+
+def _count_mlp(model: Model, num_inputs: int, num_outputs: int) -> int:
+    width = model.hidden_size
+    return (
+        num_inputs * width
+        + width
+        + (model.num_layers - 1) * (width * width + width)
+        + width * num_outputs
+        + num_outputs
+    )
+
+
+def _count_cnn(model: Model, channels: int, num_outputs: int) -> int:
+    count = 0
+    for block in range(model.num_layers):
+        width = model.hidden_size * 2**block
+        count += channels * width * 9 + 2 * width  # 3 × 3 convolution without bias, batch norm
+        channels = width
+    return count + channels * num_outputs + num_outputs
+
+
+def _count_transformer(model: Model, sequence: tuple[int, int], num_outputs: int) -> int:
+    length, features = sequence
+    width = model.hidden_size
+    inner = model.intermediate_size or 4 * width
+    attention = 4 * (width * width + width)
+    feed_forward = width * inner + inner + inner * width + width
+    norms = 2 * 2 * width
+    embedding = features * width + width + (model.max_position_embeddings or length) * width
+    head = 2 * width + width * num_outputs + num_outputs
+    return embedding + model.num_layers * (attention + feed_forward + norms) + head
+
+
+def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
+    """Return what is kept for each parameter: float32, with half-precision copies of the weights under autocast."""
+    name = training.optimizer.lower()
+    has_momentum = training.momentum > 0
+    states: dict[str, tuple[str, int]] = {
+        "adam": ("2 × Adam", 8),
+        "adamw": ("2 × AdamW", 8),
+        "sgd": ("momentum", 4 if has_momentum else 0),
+        "rmsprop": ("2 × RMSprop", 8) if has_momentum else ("RMSprop", 4),
+        "adagrad": ("Adagrad", 4),
+    }
+    parts = [("weights", 4), ("gradients", 4), states.get(name, ("2 × optimiser, assumed", 8))]
+    if training.mixed_precision.enabled:
+        parts.append(("half-precision copy", 2))
+    return tuple(part for part in parts if part[1])
+
+
+def _count_activations(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
+    """Return how many values of one sample are kept for the backward pass; None where the inside is not known.
+
+    An estimate: what each operation keeps, by the operations of the built-in networks; attention keeps no matrix of
+    scores (scaled_dot_product_attention). For a transformer layer this is 8·hidden + 2·intermediate a position, the
+    count of Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, without the score matrix.
+    """
+    per_layer = 3 if model.dropout else 2
+    if model.architecture == "mlp":
+        return prod(input_shape) + model.num_layers * model.hidden_size * per_layer + num_outputs
+    if model.architecture == "cnn" and (image := find_image_shape(input_shape)):
+        return _count_image_activations(model, image) + num_outputs
+    if model.architecture == "transformer" and (sequence := find_sequence_shape(input_shape)):
+        length, features = sequence
+        inner = model.intermediate_size or 4 * model.hidden_size
+        layer = 8 * model.hidden_size + 2 * inner + (2 * model.hidden_size if model.dropout else 0)
+        return length * (features + 2 * model.hidden_size + model.num_layers * layer) + num_outputs
+    return None
+
+
+def _count_image_activations(model: Model, image: tuple[int, int, int]) -> int:
+    channels, height, width = image
+    values = channels * height * width
+    for block in range(model.num_layers):
+        channels = model.hidden_size * 2**block
+        values += 3 * channels * height * width  # convolution, batch norm, activation
+        if min(height, width) >= 2:
+            height, width = height // 2, width // 2
+            values += 2 * channels * height * width  # pooled values, and the 64-bit place of each maximum
+    return values
+
+
+def _format_count(count: int) -> str:
+    for size, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {name}"
+    return str(count)
+
+
+def _format_bytes(count: float) -> str:
+    for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.{2 if size == 1e9 else 1}f} {name}"
+    return f"{count:.0f} B"
