@@ -1,0 +1,46 @@
+"""Reads what is being written: logs and journals, from where the last look ended."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from footplate.record.journal_reader import Entry, read_journal
+
+__all__ = ["JournalTail", "LogTail"]
+
+
+class LogTail:
+    """Reads what was added to a log file; bytes that are no UTF-8 become question marks in diamonds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self, *, final: bool = False) -> str:
+        """Return what is new; with ``final`` also the half of a character that the file ends with."""
+        data = b""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        self._offset += len(data)
+        return self._decoder.decode(data, final)
+
+
+class JournalTail:
+    """Reads the entries that were added to a journal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[Entry]:
+        """Yield the entries that are complete and new."""
+        if not self._path.exists():
+            return
+        for entry in read_journal(self._path, self._offset):
+            self._offset = entry.offset_after
+            yield entry
