@@ -211,9 +211,11 @@ class Store:
             return self._connection
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            is_new = _make_schema(connection)
+            # SQLite does not wait when two processes switch a new file to WAL at once; the lock does.
+            with _lock(self._home / "runs.lock"):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                is_new = _make_schema(connection)
         except BaseException:
             connection.close()
             raise
