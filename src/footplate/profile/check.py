@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from footplate.profile.fields import RawFloat, RawInt, parse_duration, parse_size_gb
+from footplate.profile.fields import Known, RawFloat, RawInt, parse_duration, parse_size_gb
 from footplate.profile.keys import Key, Kind, get_key_tree, walk_keys
 from footplate.profile.source import KeyPath, Problem, Where, join_path
 
@@ -15,6 +15,7 @@ __all__ = ["Checked", "check_values", "suggest_key"]
 
 _DROP = object()
 _HOLDS = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
+_OTHER_VALUES = {"gpu": "cuda", "float16": "fp16", "half": "fp16", "bfloat16": "bf16", "cosine": "cosine_annealing"}
 _OTHER_WORDS = {
     "amp": "training.mixed_precision.enabled",
     "batch": "training.batch_size",
@@ -167,7 +168,12 @@ def _check_value(kind: Kind, value: Any, path: KeyPath, checked: Checked) -> Any
     message = _find_fault(kind, value, path, checked)
     if message:
         return _refuse(message, path, checked)
-    return _get_text(value) if kind.name == "text" else value
+    if kind.name != "text":
+        return value
+    text = _get_text(value)
+    if kind.known and not kind.known.takes(text):
+        return _refuse(_describe_known(kind.known, text), path, checked)
+    return text
 
 
 def _get_text(value: object) -> str:
@@ -178,11 +184,22 @@ def _describe_choice(kind: Kind, written: str) -> str:
     message = f"must be one of {', '.join(kind.choices)} (got {written})"
     if kind.name != "choice":
         message = f"expected {kind.describe()}, got {written}"
-    close = {word.lower(): word for word in kind.choices}
+    return message + _suggest_word(kind.choices, written)
+
+
+def _describe_known(known: Known, text: str) -> str:
+    also = f", or {known.also_told}" if known.also_told else ""
+    return f"must be one of {', '.join(known.words)}{also} (got {text}){_suggest_word(known.words, text)}"
+
+
+def _suggest_word(words: Sequence[str], written: str) -> str:
+    if (other := _OTHER_VALUES.get(written.lower())) in words:
+        return f"; did you mean {other}?"
+    close = {word.lower(): word for word in words}
     found = get_close_matches(written.lower(), list(close), 1, 0.6) or [
         word for word in close if len(written) > 2 and written.lower() in word
     ]
-    return f"{message}; did you mean {close[found[0]]}?" if found else message
+    return f"; did you mean {close[found[0]]}?" if found else ""
 
 
 def _check_list(kind: Kind, value: Any, path: KeyPath, checked: Checked) -> Any:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["RawFloat", "RawInt", "Seconds", "Section", "SizeGB", "Text", "key", "parse_duration", "parse_size_gb"]
+__all__ = [
+    "CLASS_PATH",
+    "Known",
+    "MetricName",
+    "RawFloat",
+    "RawInt",
+    "Seconds",
+    "Section",
+    "SizeGB",
+    "Text",
+    "key",
+    "parse_duration",
+    "parse_metric_name",
+    "parse_size_gb",
+]
 
 
 class Section(BaseModel):
@@ -51,6 +66,22 @@ def key(
     if isinstance(default, type):
         return Field(default_factory=default, json_schema_extra=told, **limits)
     return Field(default=default, json_schema_extra=told, **limits)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Marks a text, within ``Annotated``, that must be one of some words."""
+
+    words: tuple[str, ...]
+    """The words."""
+    also: str = ""
+    """Other texts that are taken, as a regular expression."""
+    also_told: str = ""
+    """The other texts in words, for messages."""
+
+    def takes(self, text: str) -> bool:
+        """Return whether a text is taken."""
+        return text in self.words or bool(self.also and re.fullmatch(self.also, text))
 
 
 class RawInt(int):
@@ -106,6 +137,19 @@ def parse_size_gb(value: object) -> object:
     return float(match[1]) * base ** _POWER[match[2].upper()] / 1e9
 
 
+CLASS_PATH = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
+"""Form of `package.module:Class`."""
+
+_METRIC = re.compile(r"(?:(train|validation|valid|val|eval|test)[/_])?(.+)")
+_SPLITS = {"validation": "val", "valid": "val", "eval": "val", None: "val"}
+
+
+def parse_metric_name(text: str) -> str:
+    """Return a metric's name as `split/name`: ``val_loss``, ``eval_loss`` and ``loss`` are ``val/loss``."""
+    match = _METRIC.fullmatch(text.strip())
+    return f"{_SPLITS.get(match[1], match[1])}/{match[2]}" if match else text
+
+
 Text = Annotated[str, BeforeValidator(_as_written)]
 """Text, also when it looks like a number: ``2.10`` stays ``2.10``."""
 
@@ -114,3 +158,6 @@ Seconds = Annotated[float, BeforeValidator(parse_duration)]
 
 SizeGB = Annotated[float, BeforeValidator(parse_size_gb)]
 """A size in GB (10⁹ bytes); ``8GB``, ``512MB`` and a plain number are read."""
+
+MetricName = Annotated[Text, AfterValidator(parse_metric_name)]
+"""A metric as `split/name`; `val_loss` and `loss` are read as `val/loss`."""

@@ -12,7 +12,7 @@ import annotated_types
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from footplate.profile.fields import Section, parse_duration, parse_size_gb
+from footplate.profile.fields import Known, Section, parse_duration, parse_size_gb
 from footplate.profile.model import Profile
 
 __all__ = ["Key", "Kind", "get_key_tree", "walk_keys"]
@@ -34,6 +34,8 @@ class Kind:
     """How many items a list must have."""
     limits: tuple[tuple[str, float], ...] = ()
     """Limits of a number: (≥, > , ≤ or <, limit)."""
+    known: Known | None = None
+    """Words that a text must be one of."""
 
     def describe(self) -> str:
         """Return what is taken, in words: ``a whole number``."""
@@ -148,6 +150,7 @@ def _join(kinds: list[Kind], arguments: tuple[Any, ...]) -> Kind:
         item=main.item,
         length=main.length,
         limits=main.limits,
+        known=main.known,
     )
 
 
@@ -158,8 +161,9 @@ def _read_scalar(annotation: Any, metadata: tuple[Any, ...]) -> Kind:
         return Kind(name="duration", limits=limits)
     if parse_size_gb in parsers:
         return Kind(name="size", limits=limits)
+    known = next((mark for mark in metadata if isinstance(mark, Known)), None)
     names: dict[Any, Any] = {bool: "bool", int: "whole", float: "number", str: "text"}
-    return Kind(name=names[annotation], limits=limits)
+    return Kind(name=names[annotation], limits=limits, known=known)
 
 
 def _read_limits(mark: object) -> Iterator[tuple[str, float]]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from footplate.profile.fields import Section, Text, key
+from pydantic import field_validator, model_validator
 
-__all__ = ["Augmentation", "Columns", "Data", "Preprocessing", "Split"]
+from footplate.profile.fields import Known, Section, Text, key
+
+__all__ = ["FORMATS", "Augmentation", "Columns", "Data", "Preprocessing", "Split"]
+
+FORMATS = ("auto", "npz", "npy", "parquet", "csv", "jsonl", "text", "image_folder")
+"""Formats that are known; the last three are not read yet."""
 
 _WORKERS = "data of this kind is gathered whole batches at a time and needs no loader processes"
 _LATER_FORMAT = "not read yet; npz, npy, parquet and csv are"
@@ -20,6 +25,14 @@ class Split(Section):
     """Share used for validation when `val_data` is null."""
     test: float = key(0.1, ge=0.0, lt=1.0, unit="share")
     """Share kept for the final test when `test_data` is null."""
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Split:
+        if self.val + self.test >= 1.0:
+            raise ValueError(
+                f"val {self.val:g} + test {self.test:g} = {self.val + self.test:g} leaves nothing to train on"
+            )
+        return self
 
 
 class Columns(Section):
@@ -47,6 +60,20 @@ class Preprocessing(Section):
     normalize_targets: bool = key(False)
     """Regression: trains on normalised targets; metrics stay in the targets' own unit."""
 
+    @field_validator("clip_range")
+    @classmethod
+    def _check_clip_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"the first number must be below the second (got {value[0]:g}, {value[1]:g})")
+        return value
+
+    @field_validator("std")
+    @classmethod
+    def _check_std(cls, value: Literal["auto"] | tuple[float, ...]) -> Literal["auto"] | tuple[float, ...]:
+        if value != "auto" and any(number <= 0 for number in value):
+            raise ValueError("every standard deviation must be > 0")
+        return value
+
 
 class Augmentation(Section):
     """Random changes of the training inputs."""
@@ -71,7 +98,7 @@ class Data(Section):
     """Validation data; null = a share of the training data (`split.val`)."""
     test_data: Text | None = key(None)
     """Test data; null = a share of the training data (`split.test`)."""
-    format: Text = key("auto", inactive_values={"jsonl|text|image_folder": _LATER_FORMAT})
+    format: Annotated[Text, Known(FORMATS)] = key("auto", inactive_values={"jsonl|text|image_folder": _LATER_FORMAT})
     """`npz`, `npy`, `parquet` or `csv`; `auto` = found out from the names."""
     split: Split = key(Split)
     """Shares for validation and test where they have no file of their own."""
@@ -93,3 +120,10 @@ class Data(Section):
     """Shape of one input; compared with the data before anything starts."""
     output_shape: tuple[int, ...] | None = key(None)
     """Shape of one output (regression) or number of classes; compared with the data before anything starts."""
+
+    @field_validator("input_shape", "output_shape")
+    @classmethod
+    def _check_shape(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and any(size < 1 for size in value):
+            raise ValueError(f"every size must be ≥ 1 (got {list(value)})")
+        return value

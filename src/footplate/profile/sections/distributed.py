@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from footplate.profile.fields import Section, Text, key
+from footplate.profile.fields import Known, Section, Text, key
 
 __all__ = ["Distributed"]
 
 _LATER = "training on several devices is not built yet; one process trains"
+
+_STRATEGIES = ("ddp", "fsdp", "hsdp", "tensor")
+_ANY = "|".join(_STRATEGIES)
 
 
 class Distributed(Section):
@@ -16,7 +19,9 @@ class Distributed(Section):
 
     enabled: bool = key(False, inactive=_LATER)
     """Switches it on."""
-    strategy: Text = key("ddp", inactive=_LATER)
+    strategy: Annotated[Text, Known(_STRATEGIES, rf"(?:{_ANY})(?:\+(?:{_ANY}))*", "fsdp+tensor")] = key(
+        "ddp", inactive=_LATER
+    )
     """`ddp`, `fsdp`, `hsdp`, `tensor`; `fsdp+tensor` combines."""
     backend: Literal["auto", "nccl", "gloo"] = key("auto", inactive=_LATER)
     """How the processes talk; `auto` = nccl on GPUs, gloo on CPUs."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import model_validator
+
 from footplate.profile.fields import Section, Text, key
 
 __all__ = ["Entrypoint"]
@@ -24,6 +26,15 @@ class Entrypoint(Section):
     """Arguments added when an attempt goes on from an earlier one."""
     env: Mapping[Text, Text] = key({})
     """Environment variables of the job; secrets as references: `${env:NAME}`."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Entrypoint:
+        given = [name for name in ("script", "module", "command") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; keep one")
+        if "command" in given and self.args:
+            raise ValueError("command takes its arguments in its own list; args is for script and module")
+        return self
 
     @property
     def is_set(self) -> bool:

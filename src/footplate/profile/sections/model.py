@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict
 
-from footplate.profile.fields import Section, Text, key
+from footplate.profile.fields import CLASS_PATH, Known, Section, Text, key
 
 __all__ = ["BUILT_IN_ARCHITECTURES", "Model"]
 
@@ -15,16 +15,19 @@ BUILT_IN_ARCHITECTURES = ("mlp", "cnn", "transformer")
 
 _LATER = "not built yet; use mlp, cnn, transformer or your own package.module:Class"
 
+_LATER_ARCHITECTURES = ("resnet", "rnn", "lstm", "gru", "lightweight_transformer", "unet", "gpt")
+_ARCHITECTURES = Known((*BUILT_IN_ARCHITECTURES, *_LATER_ARCHITECTURES), rf"hf:.+|{CLASS_PATH}", "package.module:Class")
+
 
 class Model(Section):
     """The network. A class of yours (`package.module:Class`) gets every other key of this section as an argument."""
 
     model_config = ConfigDict(extra="allow")
 
-    architecture: Text = key(
+    architecture: Annotated[Text, _ARCHITECTURES] = key(
         "mlp",
         inactive_values={
-            "resnet|rnn|lstm|gru|lightweight_transformer|unet|gpt": _LATER,
+            "|".join(_LATER_ARCHITECTURES): _LATER,
             "hf:.*": _LATER,
         },
     )

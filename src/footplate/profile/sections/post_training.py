@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from footplate.profile.fields import Section, Text, key
+from footplate.profile.fields import Known, Section, Text, key
+from footplate.profile.sections.validation import KNOWN_METRICS
 
-__all__ = ["Export", "FinalEvaluation", "Optimize", "PostTraining", "Report"]
+__all__ = ["Export", "FinalEvaluation", "Optimize", "PostTraining", "Report", "TestMetric"]
 
 _EXPORT = "export is not built yet; the weights are kept as safetensors"
 _OPTIMIZE = "quantisation and pruning are not built yet"
 _PLOTS = "plots are not built yet; the numbers are in the report and the journal"
+
+
+TestMetric = Annotated[Text, Known((*KNOWN_METRICS, "perplexity", "latency", "memory_footprint"))]
+"""Name of a metric, or of a measurement of the finished model."""
 
 
 class Export(Section):
@@ -44,7 +49,7 @@ class FinalEvaluation(Section):
 
     enabled: bool = key(True)
     """Switches it on."""
-    test_metrics: tuple[Text, ...] = key((), inactive_values={"perplexity": "waits for language models"})
+    test_metrics: tuple[TestMetric, ...] = key((), inactive_values={"perplexity": "waits for language models"})
     """As `validation.metrics`, and `latency`, `memory_footprint`; empty = all that fit the task."""
     target_latency_ms: float | None = key(None, gt=0, unit="ms")
     """Gate: the median time of one prediction (batch of 1) must not be longer."""
@@ -58,7 +63,7 @@ class Report(Section):
     enabled: bool = key(True)
     """Switches it on."""
     format: Literal["markdown", "html", "pdf"] = key(
-        "markdown", inactive_values={"html|pdf": "not built yet; markdown is written"}
+        "markdown", inactive="html and pdf are not built yet; markdown is written"
     )
     """Form of the page."""
     include_plots: bool = key(False, inactive=_PLOTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from footplate.profile.fields import Section, key
 
 __all__ = ["Debug", "Reproducibility"]
@@ -31,3 +33,10 @@ class Debug(Section):
     """Writes a trace of the steps in `profile_steps`."""
     profile_steps: tuple[int, int] | None = key(None, inactive=_PROFILER)
     """First and last step of the trace."""
+
+    @field_validator("profile_steps")
+    @classmethod
+    def _check_profile_steps(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] <= value[1]:
+            raise ValueError(f"the first step must not be after the last (got {value[0]}, {value[1]})")
+        return value

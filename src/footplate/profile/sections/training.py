@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from footplate.profile.fields import Section, Text, key
+from footplate.profile.fields import CLASS_PATH, Known, MetricName, Section, Text, key
 
-__all__ = ["Checkpointing", "EarlyStopping", "Loss", "MixedPrecision", "Scheduler", "Training"]
+__all__ = ["OPTIMIZERS", "Checkpointing", "EarlyStopping", "Loss", "MixedPrecision", "Scheduler", "Training"]
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+"""Optimisers known by name."""
 
 _RESUME = "checkpoints to resume from are not built yet; the best and the last weights are always kept"
 
@@ -68,7 +71,7 @@ class EarlyStopping(Section):
     """Evaluations without improvement after which the training stops."""
     min_delta: float = key(0.0, ge=0.0, unit="of the metric")
     """Smallest change that counts as an improvement."""
-    monitor: Text = key("val/loss")
+    monitor: MetricName = key("val/loss")
     """Metric that is watched, as `split/name`."""
     mode: Literal["auto", "min", "max"] = key("auto")
     """Whether smaller or larger is better; `auto` knows it from the metric's name."""
@@ -81,7 +84,7 @@ class Training(Section):
     """Samples of one forward pass on one device."""
     gradient_accumulation_steps: int = key(1, ge=1, unit="batches")
     """Batches whose gradients are added up before one optimiser step."""
-    optimizer: Text = key("adamw")
+    optimizer: Annotated[Text, Known(OPTIMIZERS, CLASS_PATH, "package.module:Class")] = key("adamw")
     """`adam`, `adamw`, `sgd`, `rmsprop`, `adagrad`, or a class as `package.module:Class`."""
     learning_rate: float = key(1e-3, gt=0.0)
     """Step size after the warm-up."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from footplate.profile.fields import Seconds, Section, Text, key
+from footplate.profile.fields import Known, MetricName, Seconds, Section, Text, key
 
-__all__ = ["KNOWN_METRICS", "Validation"]
+__all__ = ["KNOWN_METRICS", "Metric", "Validation"]
 
 KNOWN_METRICS = (
     "loss", "accuracy", "f1", "precision", "recall", "auc", "mae", "mse", "rmse", "r2", "inference_time",
 )  # fmt: skip
 """Metrics that are computed; `perplexity` waits for language models."""
+
+Metric = Annotated[Text, Known((*KNOWN_METRICS, "perplexity"))]
+"""Name of a metric, without its split."""
 
 
 class Validation(Section):
@@ -21,10 +24,10 @@ class Validation(Section):
     """When: `auto` = every `training.eval_frequency` steps if given, else at the end of each epoch."""
     interval: Seconds | None = key(None, gt=0, unit="s")
     """Time between two evaluations with `time_interval`."""
-    metrics: tuple[Text, ...] = key((), inactive_values={"perplexity": "waits for language models"})
+    metrics: tuple[Metric, ...] = key((), inactive_values={"perplexity": "waits for language models"})
     """`loss`, `accuracy`, `f1`, `precision`, `recall`, `auc`, `mae`, `mse`, `rmse`, `r2`, `inference_time`;
     empty = all that fit the task."""
-    save_best_metric: Text = key("val/loss")
+    save_best_metric: MetricName = key("val/loss")
     """Metric by which the best weights are chosen, as `split/name`."""
     save_best_mode: Literal["auto", "min", "max"] = key("auto")
     """Whether smaller or larger is better; `auto` knows it from the metric's name."""

@@ -1,0 +1,110 @@
+"""Rules about one thing that is said in two places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from footplate.profile.facts import Facts
+from footplate.profile.findings import Severity
+from footplate.profile.lint.rule import Hit, Rule
+from footplate.profile.model import Profile
+
+__all__ = ["RULES"]
+
+_SPELLINGS = (
+    ("training.save_frequency", "training.checkpointing.frequency"),
+    ("training.dropout", "model.dropout"),
+    ("embedded_optimizations.use_cudnn_benchmark", "reproducibility.benchmark"),
+)
+"""(older spelling, the one that wins)"""
+
+
+def check_two_spellings(profile: Profile, _: Facts) -> Iterator[Hit]:
+    """Two keys that mean the same thing have different values.
+
+    Some keys have an older spelling. When both are given and differ, only one can hold, and whoever reads the profile
+    may believe the other: `training.checkpointing.frequency` wins over `training.save_frequency`, `model.dropout` over
+    `training.dropout`, `reproducibility.benchmark` over `embedded_optimizations.use_cudnn_benchmark`.
+
+    To mend it, take the older spelling out.
+    """
+    for older, winner in _SPELLINGS:
+        if not (profile.is_set(older) and profile.is_set(winner)):
+            continue
+        old_value, value = _get(profile, older), _get(profile, winner)
+        if old_value is not None and value is not None and old_value != value:
+            yield Hit(
+                path=older,
+                also=(winner,),
+                message=f"{_show(old_value)} disagrees with {winner}: {_show(value)}, which wins",
+                fix=f"take {older} out, or set {winner}: {_show(old_value)}",
+            )
+
+
+def check_evaluation_times(profile: Profile, _: Facts) -> Iterator[Hit]:
+    """The keys that say when to evaluate do not fit together.
+
+    `validation.strategy` chooses which key counts: `epoch_end` looks at none, `step_interval` at
+    `training.eval_frequency`, `time_interval` at `validation.interval`. A key that the strategy does not look at does
+    nothing, and a strategy without its key falls back to the end of each epoch.
+
+    To mend it, take the key out that does nothing, or choose the strategy that reads it.
+    """
+    strategy, frequency = profile.validation.strategy, profile.training.eval_frequency
+    if strategy in ("epoch_end", "time_interval") and frequency is not None:
+        yield Hit(
+            path="training.eval_frequency",
+            also=("validation.strategy",),
+            message=f"{frequency:,} does nothing: with validation.strategy: {strategy} steps do not count",
+            fix="set validation.strategy: step_interval, or take training.eval_frequency out",
+        )
+    if strategy == "step_interval" and frequency is None:
+        yield Hit(
+            path="validation.strategy",
+            message="step_interval without training.eval_frequency evaluates at the end of each epoch",
+            fix="set training.eval_frequency: 500 (steps), or validation.strategy: epoch_end",
+        )
+    if strategy == "time_interval" and profile.validation.interval is None:
+        yield Hit(
+            path="validation.strategy",
+            message="time_interval without validation.interval has no time to go by",
+            fix="set validation.interval: 10m, or validation.strategy: epoch_end",
+            severity=Severity.error,
+        )
+    if strategy != "time_interval" and profile.validation.interval is not None:
+        yield Hit(
+            path="validation.interval",
+            also=("validation.strategy",),
+            message=f"does nothing: it is read with validation.strategy: time_interval only, not with {strategy}",
+            fix="set validation.strategy: time_interval, or take validation.interval out",
+        )
+
+
+def _get(profile: Profile, path: str) -> object:
+    value: object = profile
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+RULES = (
+    Rule(
+        code="two-spellings",
+        title="Two spellings of one thing disagree",
+        severity=Severity.warning,
+        check=check_two_spellings,
+    ),
+    Rule(
+        code="evaluation-times",
+        title="The times of evaluation do not fit together",
+        severity=Severity.warning,
+        check=check_evaluation_times,
+        built_in_only=True,
+    ),
+)
