@@ -7,6 +7,8 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -19,7 +21,9 @@ __all__ = [
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
     "EXIT_OK",
+    "format_age",
     "format_duration",
+    "format_path",
     "format_size",
     "json_option",
     "print_json",
@@ -121,3 +125,22 @@ def format_duration(seconds: float) -> str:
             rest = whole % unit // smaller if smaller else 0
             return f"{whole // unit} {name}" + (f" {rest} {'s' if smaller == 1 else 'min'}" if rest else "")
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def format_age(moment: str | None, *, now: datetime | None = None) -> str:
+    """Return how long ago a recorded time was: ``3 min ago``; a dash when there is none."""
+    if not moment:
+        return "-"
+    seconds = (now or datetime.now(UTC)).timestamp() - datetime.fromisoformat(moment).timestamp()
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{max(int(seconds), 0) // unit} {name} ago"
+    return f"{int(seconds) // 86400} d ago"
+
+
+def format_path(path: Path) -> str:
+    """Return a path as it is shortest to type: relative to the current directory when it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)

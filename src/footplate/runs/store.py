@@ -95,8 +95,8 @@ class Store:
 
     def add(self, run: RunDir, info: RunInfo) -> None:
         """Remember a run and the directory it lies in."""
-        self._remember_root(run.path.parent)
         self._do(lambda connection: _insert(connection, run.path, info))
+        self._remember_root(run.path.parent)
 
     def remove(self, run_id: str) -> None:
         """Forget a run; its directory is not touched. Forgetting an unknown run does nothing."""
@@ -139,6 +139,7 @@ class Store:
 
     def rebuild(self, roots: Sequence[Path] = ()) -> Rebuilt:
         """Read the index anew from the run directories below ``roots`` and all roots that were ever used."""
+        self._do(lambda connection: connection.execute(_SELECT))  # a missing or damaged index is made anew first
         for root in roots:
             if not root.is_dir():
                 raise NotFoundError(f"no such directory: {root}", hint="give a directory that holds run directories")

@@ -1,0 +1,146 @@
+"""What verbs say about a run: as lines for a reader, as JSON for a program, as an exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from footplate.cli.output import (
+    EXIT_CHECKPOINTED,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    format_duration,
+    format_path,
+    format_size,
+)
+from footplate.errors import FootplateError
+from footplate.record.journal_reader import read_journal
+from footplate.record.run_info import read_run_info
+from footplate.record.rundir import RunDir
+from footplate.record.state import RunState, Status
+
+__all__ = [
+    "count_artifacts",
+    "describe_end",
+    "find_result",
+    "format_command",
+    "get_exit_code",
+    "get_seconds",
+    "read_last_metrics",
+    "run_to_json",
+]
+
+_TAIL_BYTES = 262_144  # the last values of all metrics stand in the last lines
+
+
+def get_exit_code(status: Status) -> int:
+    """Return what the command line ends with after a run."""
+    if status.state is RunState.succeeded:
+        return EXIT_OK
+    if status.state is RunState.cancelled:
+        return EXIT_INTERRUPTED
+    return EXIT_CHECKPOINTED if status.exit_code == EXIT_CHECKPOINTED else EXIT_FAILED
+
+
+def get_seconds(status: Status) -> float | None:
+    """Return how long the last attempt took, or takes so far; None when it was never started."""
+    if status.started_at is None:
+        return None
+    start = datetime.fromisoformat(status.started_at)
+    last = status.ended_at
+    if last is None and status.state.is_final:
+        last = status.heartbeat_at  # its end is not recorded; this is when it was last seen
+    return ((datetime.fromisoformat(last) if last else datetime.now(UTC)) - start).total_seconds()
+
+
+def describe_end(run: RunDir, status: Status) -> list[str]:
+    """Return the lines that are shown when a run has ended: state, cause, artifacts, what to do next."""
+    seconds = get_seconds(status)
+    code = f" (exit code {status.exit_code})" if status.exit_code else ""
+    lines = [f"{run.id} {status.state}{code}" + (f" after {format_duration(seconds)}" if seconds is not None else "")]
+    if status.state is not RunState.succeeded:
+        cause = f"{status.cause}: " if status.cause else ""
+        lines += [f"  why        {cause}{'; '.join(status.evidence)}"]
+    num_files, num_bytes = count_artifacts(run)
+    if num_files:
+        files = f"{num_files:,} file{'s' if num_files > 1 else ''}, {format_size(num_bytes)}"
+        lines.append(f"  artifacts  {files} in {format_path(run.artifacts)}")
+    lines.append(f"  next       footplate logs {run.id} · footplate rerun {run.id}")
+    return lines
+
+
+def run_to_json(run: RunDir, status: Status) -> dict[str, object]:
+    """Return a run as the JSON that verbs print; the keys are stable."""
+    value: dict[str, object] = {"run": run.id, "state": status.state.value, "run_dir": str(run.path)}
+    try:
+        info = read_run_info(run)
+    except FootplateError as error:
+        value["damaged"] = error.message
+    else:
+        value |= {
+            "name": info.name,
+            "kind": info.kind,
+            "experiment": info.experiment,
+            "parent": info.parent,
+            "command": list(info.argv),
+            "cwd": info.cwd,
+            "created_at": info.created_at,
+        }
+    num_files, num_bytes = count_artifacts(run)
+    return value | {
+        "cause": status.cause.value if status.cause else None,
+        "evidence": list(status.evidence),
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+        "attempt": status.attempt,
+        "host": status.host,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+        "heartbeat_at": status.heartbeat_at,
+        "duration_s": get_seconds(status),
+        "artifacts": {"files": num_files, "bytes": num_bytes},
+        "metrics": dict(find_result(run)),
+    }
+
+
+def count_artifacts(run: RunDir) -> tuple[int, int]:
+    """Return number and bytes of the files that a run has made so far."""
+    num_files = num_bytes = 0
+    for folder, _, names in os.walk(run.artifacts):
+        for name in names:
+            try:
+                num_bytes += Path(folder, name).lstat().st_size
+            except OSError:
+                continue  # a job's temporary file, gone since it was listed
+            num_files += 1
+    return num_files, num_bytes
+
+
+def find_result(run: RunDir) -> Mapping[str, float]:
+    """Return the final metrics of a run; none when it has written no result."""
+    try:
+        result = run.find_json("result.json")
+    except FootplateError:
+        return {}
+    metrics = result.get("metrics") if isinstance(result, dict) else None
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def read_last_metrics(run: RunDir) -> dict[str, tuple[int, float]]:
+    """Return the last step and value of each metric in the journals of the newest attempt, by name."""
+    last: dict[str, tuple[int, float]] = {}
+    for attempt in run.attempts()[-1:]:
+        for path in attempt.journals():
+            for entry in read_journal(path, max(0, path.stat().st_size - _TAIL_BYTES)):
+                if entry.kind == "metrics":
+                    last |= {name: (entry.data["step"], value) for name, value in entry.data["values"].items()}
+    return dict(sorted(last.items()))
+
+
+def format_command(argv: tuple[str, ...]) -> str:
+    """Return a command as one could type it."""
+    return shlex.join(argv)

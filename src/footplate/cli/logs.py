@@ -1,0 +1,125 @@
+"""footplate logs: print what a run has printed, or go on printing it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from footplate.cli.names import find_run, run_argument
+from footplate.cli.output import json_option, print_text, say
+from footplate.errors import InputError, NotFoundError
+from footplate.record.rundir import Attempt, RunDir
+from footplate.record.state import get_status
+from footplate.runs.tail import LogTail
+
+__all__ = ["command"]
+
+_POLL_S = 0.1
+_STATUS_EVERY_S = 0.5
+
+
+@click.command("logs")
+@run_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@click.option("--attempt", metavar="N|all", help="Which attempt; by default the newest.")
+@click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which process of the run.")
+@json_option
+def command(name: str | None, follow: bool, attempt: str | None, rank: int, as_json: bool) -> None:
+    """Print what a run has printed, byte for byte.
+
+    RUN is a prefix of its id; without one it is the newest run. With --json each line is an object of its own.
+    """
+    run = find_run(name)
+    attempts = _choose(run, attempt)
+    if not follow and not any(one.log_path(rank).exists() for one in attempts):
+        raise _explain_missing(run, attempts, rank)
+    printers = [_LogPrinter(one, rank, as_json=as_json) for one in attempts]
+    for printer in printers[:-1]:
+        printer.print_new(final=True)
+    if not follow:
+        printers[-1].print_new(final=True)
+        return
+    _follow(run, printers[-1], is_pinned=attempt is not None and attempt != "all")
+
+
+def _choose(run: RunDir, wanted: str | None) -> list[Attempt]:
+    attempts = run.attempts()
+    if not attempts:
+        raise NotFoundError(f"run {run.id} has not been started yet", hint=f"footplate status {run.id}")
+    if wanted is None:
+        return attempts[-1:]
+    if wanted == "all":
+        return attempts
+    chosen = [one for one in attempts if str(one.number) == wanted]
+    if not chosen:
+        numbers = ", ".join(str(one.number) for one in attempts)
+        raise InputError(f"run {run.id} has no attempt {wanted}", hint=f"there is: {numbers}; or all")
+    return chosen
+
+
+def _explain_missing(run: RunDir, attempts: list[Attempt], rank: int) -> NotFoundError:
+    ranks = sorted(
+        {path.name.split(".")[1].removeprefix("rank") for one in attempts for path in one.path.glob("log.*")}
+    )
+    if ranks:
+        return NotFoundError(f"run {run.id} has no log of rank {rank}", hint=f"there is: {', '.join(ranks)}")
+    status = get_status(run)
+    return NotFoundError(f"run {run.id} has no log: {'; '.join(status.evidence)}", hint=f"footplate status {run.id}")
+
+
+class _LogPrinter:
+    """Prints what was added to one log."""
+
+    def __init__(self, attempt: Attempt, rank: int, *, as_json: bool) -> None:
+        self.attempt = attempt
+        self.rank = rank
+        self.as_json = as_json
+        self._path: Path = attempt.log_path(rank)
+        self._offset = 0
+        self._tail = LogTail(self._path)
+        self._rest = ""
+
+    def print_new(self, *, final: bool = False) -> None:
+        """Print what is new; with ``final`` also a last line that has no end."""
+        if self.as_json:
+            self._print_lines(final)
+            return
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while data := file.read(1 << 20):
+                self._offset += len(data)
+                click.echo(data, nl=False)
+
+    def _print_lines(self, final: bool) -> None:
+        *lines, self._rest = (self._rest + self._tail.read(final=final)).split("\n")
+        if final and self._rest:
+            lines, self._rest = [*lines, self._rest], ""
+        for line in lines:
+            value = {"attempt": self.attempt.number, "rank": self.rank, "line": line}
+            print_text(json.dumps(value, ensure_ascii=False))
+
+
+def _follow(run: RunDir, printer: _LogPrinter, *, is_pinned: bool) -> None:
+    """Print until the run has ended, over new attempts too unless one was asked for; Ctrl-C ends only this."""
+    look_at = 0.0
+    while True:
+        now = time.monotonic()
+        ended = False
+        if now >= look_at:
+            look_at = now + _STATUS_EVERY_S
+            newest = run.attempts()[-1]
+            ended = get_status(run).state.is_final or (is_pinned and newest.number != printer.attempt.number)
+            if not ended and newest.number != printer.attempt.number:
+                printer.print_new(final=True)
+                printer = _LogPrinter(newest, printer.rank, as_json=printer.as_json)
+        printer.print_new(final=ended)  # after the look: what was written before the end is there now
+        if ended:
+            break
+        time.sleep(_POLL_S)
+    status = get_status(run)
+    say(f"{run.id} {status.state}: {'; '.join(status.evidence)}")

@@ -1,0 +1,81 @@
+"""footplate status: say how a run is doing, and how that is known."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from footplate.cli.describe import find_result, format_command, get_seconds, read_last_metrics, run_to_json
+from footplate.cli.names import find_run, run_argument
+from footplate.cli.output import format_age, format_duration, format_path, json_option, print_json, print_text
+from footplate.record.run_info import read_run_info
+from footplate.record.rundir import RunDir
+from footplate.record.state import Status, get_status
+
+__all__ = ["command"]
+
+_WIDTH = 80
+_INDENT = 13
+
+
+@click.command("status")
+@run_argument
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """Say how a run is doing, and how that is known.
+
+    RUN is a prefix of its id; without one it is the newest run.
+    """
+    run = find_run(name)
+    status = get_status(run)
+    last = read_last_metrics(run)
+    if as_json:
+        values = {name: {"step": step, "value": value} for name, (step, value) in last.items()}
+        print_json(run_to_json(run, status) | {"last_metrics": values})
+        return
+    print_text(f"{run.id} {status.state}" + (f" (attempt {status.attempt})" if status.attempt > 1 else ""))
+    for label, text in _list_facts(run, status, last):
+        lines = textwrap.wrap(text, _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False) or [""]
+        print_text(f"  {label:<{_INDENT - 2}}{lines[0]}")
+        for line in lines[1:]:
+            print_text(" " * _INDENT + line)
+
+
+def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]]) -> list[tuple[str, str]]:
+    info = read_run_info(run)
+    facts = [("cause", str(status.cause))] if status.cause else []
+    facts.append(("evidence", "; ".join(status.evidence)))
+    facts.append(("command", format_command(info.argv)))
+    seconds = get_seconds(status)
+    if status.started_at and seconds is not None:
+        whole = format_duration(seconds) if status.state.is_final else f"{format_duration(seconds)} so far"
+        facts.append(("started", f"{format_age(status.started_at)} on {status.host}, {whole}"))
+    if not status.state.is_final:
+        facts.append(("heartbeat", format_age(status.heartbeat_at)))
+    if info.parent:
+        facts.append(("repeats", info.parent))
+    if info.experiment:
+        facts.append(("experiment", info.experiment))
+    machine = {name: point for name, point in last.items() if name.startswith("system/")}
+    shown = {name: point for name, point in last.items() if name not in machine}
+    for label, points in (("metrics", shown), ("machine", machine)):
+        if points:
+            facts.append((label, _join(points, with_step=label == "metrics")))
+    result = find_result(run)
+    if result:
+        facts.append(("result", " · ".join(f"{name} {_format_number(value)}" for name, value in result.items())))
+    facts.append(("place", format_path(run.path)))
+    return facts
+
+
+def _join(points: dict[str, tuple[int, float]], *, with_step: bool) -> str:
+    newest = max(step for step, _ in points.values())
+    values = " · ".join(
+        f"{name.removeprefix('system/')} {_format_number(value)}" for name, (_, value) in points.items()
+    )
+    return f"step {newest:,}: {values}" if with_step else values
+
+
+def _format_number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

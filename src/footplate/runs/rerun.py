@@ -1,0 +1,192 @@
+"""Repeats a run: its exact code, its command, its profile; and says what is different today."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from footplate.errors import InputError, NotFoundError, RecordError
+from footplate.record.code_files import find_code_files
+from footplate.record.run_info import RunInfo, read_run_info
+from footplate.record.rundir import RunDir
+from footplate.record.snapshot import Snapshot, read_snapshot, restore_snapshot
+from footplate.runs.launch import RUN_DIR_TOKEN, JobSpec, Launched, PlaceCode, PlacedCode, check_command, launch
+
+__all__ = ["compare_environments", "rerun"]
+
+_TREE = "tree"
+_MAX_NAMES = 5
+# Neither code nor data: made anew by the tools that use them.
+_CACHES = frozenset({".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox"})
+
+
+def rerun(run: RunDir, extra_args: Sequence[str] = ()) -> Launched:
+    """Start a run again as a new run beside it, with ``extra_args`` after its own arguments.
+
+    It runs in its recorded code, restored into the new run directory. The notes say what could not be as it was.
+    Raises NotFoundError when the run has no recorded code, InputError when it takes no arguments.
+    """
+    info = read_run_info(run)
+    snapshot = read_snapshot(run)
+    if not (run.path / snapshot.archive).is_file():
+        raise NotFoundError(f"the recorded code of run {run.id} is gone: {run.path / snapshot.archive}")
+    if extra_args and RUN_DIR_TOKEN in info.argv:
+        raise InputError(
+            f"run {run.id} is a training from a profile: it takes no further arguments",
+            hint=f"footplate train {run.path / 'profile.yaml'} --set training.learning_rate=…",
+        )
+    launched = launch(_make_job(run, info, extra_args), place_code=_make_place_code(run, snapshot))
+    differences = compare_environments(run.find_json("env.json") or {}, launched.run.find_json("env.json") or {})
+    return replace(launched, notes=(*launched.notes, *(f"not as it was: {line}" for line in differences)))
+
+
+def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return in words what matters and is not the same in two recorded environments."""
+    lines = []
+    for label, get in _COMPARED.items():
+        old, new = _look_up(before, get), _look_up(now, get)
+        if old and new and old != new:
+            lines.append(f"{label} {old} → {new}")
+    old_packages, new_packages = before.get("packages") or {}, now.get("packages") or {}
+    changed = [
+        f"{name} {old_packages.get(name, 'not there')} → {new_packages.get(name, 'not there')}"
+        for name in sorted({*old_packages, *new_packages})
+        if old_packages.get(name) != new_packages.get(name)
+    ]
+    if changed:
+        lines.append(f"packages: {_join(changed)}")
+    return tuple(lines)
+
+
+_COMPARED = {
+    "Python": ("python", "version"),
+    "interpreter": ("python", "executable"),
+    "system": ("platform", "name"),
+    "host": ("platform", "host"),
+    "CPU": ("cpu", "model"),
+    "GPUs:": ("gpus", "name"),
+}
+
+
+def _look_up(environment: Mapping[str, Any], keys: tuple[str, str]) -> str:
+    value = environment.get(keys[0])
+    if isinstance(value, list):
+        return ", ".join(str(item.get(keys[1], "?")) for item in value) or "none"
+    return str(value.get(keys[1], "")) if isinstance(value, Mapping) else ""
+
+
+def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
+    recorded = _read_job(run)
+    argv = info.argv
+    if RUN_DIR_TOKEN in argv:
+        argv = (sys.executable, *argv[1:])  # this Python has Footplate; the recorded one may be gone
+    return JobSpec(
+        name=info.name,
+        kind=info.kind,
+        argv=(*argv, *extra_args),
+        cwd=Path(info.cwd),
+        output_dir=run.path.parent,
+        env=recorded.get("env", {}),
+        experiment=info.experiment,
+        parent=run.id,
+        profile_yaml=_read_text(run.path / "profile.yaml"),
+        plan=run.find_json("plan.json") or {},
+        sidecar_interval_s=recorded.get("sidecar_interval_s", 10.0),
+        sampler_without=tuple(recorded.get("sampler_without", ())),
+    )
+
+
+def _read_job(run: RunDir) -> Mapping[str, Any]:
+    """Return the job.json of the first attempt; what it says beyond the command is the same for every attempt."""
+    for attempt in run.attempts()[:1]:
+        value = run.find_json(str(attempt.job_path.relative_to(run.path)))
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""  # a plain command has no profile
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _make_place_code(source: RunDir, snapshot: Snapshot) -> PlaceCode:
+    def place(run: RunDir, job: JobSpec) -> PlacedCode:
+        tree = run.path / _TREE
+        restore_snapshot(source, tree)
+        shutil.copyfile(source.path / "code.json", run.path / "code.json")
+        _link_or_copy(source.path / snapshot.archive, run.path / snapshot.archive)
+        linked, missing = _link_left_out(snapshot, run, tree)
+        cwd = tree / snapshot.cwd
+        cwd.mkdir(parents=True, exist_ok=True)  # a folder without code is not in the snapshot
+        check_command(job.argv, cwd)
+        notes = [f"code: {len(snapshot.files):,} files as in {source.id}"]
+        if linked:
+            notes.append(f"not in the snapshot, linked to where they lie now: {_join(linked)}")
+        if missing:
+            notes.append(f"not in the snapshot, and gone: {_join(missing)}")
+        return PlacedCode(cwd=cwd, notes=tuple(notes))
+
+    return place
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _link_left_out(snapshot: Snapshot, run: RunDir, tree: Path) -> tuple[list[str], list[str]]:
+    """Link data, big files and the like from the original place into the tree; return what was linked and what is gone.
+
+    That is what the snapshot names as left out, and what lies there and is no code (git ignores it). Code that was
+    written since is neither: the tree is as it was.
+    """
+    named = {path.rstrip("/") for path, _, _ in snapshot.left_out} - {"."}
+    root = snapshot.root
+    if not root.is_dir():
+        return [], sorted(named)
+    code = {path for path, _, _ in snapshot.files} | set(find_code_files(root, run.path).paths)
+    folders = {str(parent) for path in code | named for parent in PurePosixPath(path).parents}
+    linked = []
+    for name in _find_left_out(root, ".", named, code, folders):
+        link = tree / name
+        if name in named or not _is_output(root / name, run):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(root / name)
+            linked.append(name)
+    return linked, sorted(name for name in named if not os.path.lexists(root / name))
+
+
+def _find_left_out(root: Path, folder: str, named: set[str], code: set[str], folders: set[str]) -> Iterator[str]:
+    """Yield what lies in a folder and is not code, as few names as possible: a whole folder where it holds no code."""
+    for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+        name = entry.name if folder == "." else f"{folder}/{entry.name}"
+        if name in named:
+            yield name
+        elif name in code or entry.name in _CACHES:
+            continue
+        elif name in folders and entry.is_dir(follow_symlinks=False):
+            yield from _find_left_out(root, name, named, code, folders)
+        else:
+            yield name
+
+
+def _is_output(path: Path, run: RunDir) -> bool:
+    """Tell whether a path holds runs, or is one: what earlier runs made is nothing that a run needs."""
+    return path == run.path.parent or path in run.path.parents or (path / "run.json").is_file()
+
+
+def _join(names: Sequence[str]) -> str:
+    rest = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
