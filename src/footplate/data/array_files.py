@@ -16,18 +16,19 @@ from footplate.errors import DataError
 __all__ = ["MMAP_BYTES", "list_arrays", "read_npy", "read_npz"]
 
 MMAP_BYTES = 64_000_000
-"""Files larger than this are mapped; smaller ones are faster in memory."""
+"""Sources larger than this are mapped; smaller ones are faster in memory."""
+_SMALL_BYTES = 4096
 
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 _BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, SyntaxError)
 
 
 def read_npy(path: Path, *, mmap: bool) -> Rows:
-    """Read one npy file, or map it when it is large."""
-    mapped = mmap and path.stat().st_size > MMAP_BYTES
+    """Read one npy file, or map it."""
     try:
         with path.open("rb") as file:
             shape, fortran, dtype = _read_header(file, path.name)
+            mapped = mmap and 0 not in shape
             if mapped:
                 array = _map(path, file.tell(), shape, fortran, dtype)
             else:
@@ -39,7 +40,7 @@ def read_npy(path: Path, *, mmap: bool) -> Rows:
 
 
 def read_npz(path: Path, names: Sequence[str], *, mmap: bool) -> list[Rows]:
-    """Read these arrays of an npz file; large uncompressed ones are mapped at their place in the file."""
+    """Read these arrays of an npz file; uncompressed ones can be mapped at their place."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(archive)
@@ -73,7 +74,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, *, mmap: bool) -> Rows:
     label = f"{path.name}: {name}"
-    mapped = mmap and info.compress_type == zipfile.ZIP_STORED and info.file_size > MMAP_BYTES
+    mapped = mmap and info.compress_type == zipfile.ZIP_STORED and info.file_size > _SMALL_BYTES
     with archive.open(info) as file:
         shape, fortran, dtype = _read_header(file, label)
         header_size = file.tell()

@@ -8,13 +8,18 @@ from footplate.data.rows import Rows, describe_shape
 from footplate.errors import DataError
 from footplate.profile.model import Profile
 
-__all__ = ["check_finite", "check_input_shape", "check_lengths", "check_numeric", "check_target_shape"]
+__all__ = [
+    "check_finite",
+    "check_input_shape",
+    "check_lengths",
+    "check_numeric",
+    "check_quantities",
+    "check_target_shape",
+]
 
 
 def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
     """Require as many targets as inputs, in every file, and at least one."""
-    if len(inputs) == 0 and len(targets) == 0:
-        raise DataError(f"{name}: no samples", hint="the data are empty; check the path and how they were written")
     pairs = zip(inputs.parts, inputs.names, targets.parts, targets.names, strict=True)
     for x, x_name, y, y_name in pairs:
         if len(x) != len(y):
@@ -22,6 +27,8 @@ def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
                 f"{x_name} has {len(x):,} samples, {y_name} has {len(y):,}",
                 hint="there must be one target for each input",
             )
+    if len(inputs) == 0:
+        raise DataError(f"{name}: no samples", hint="the data are empty; check the path and how they were written")
 
 
 def check_numeric(inputs: Rows) -> None:
@@ -30,6 +37,14 @@ def check_numeric(inputs: Rows) -> None:
         raise DataError(
             f"{inputs.names[0]}: inputs of type {inputs.dtype} cannot be trained on",
             hint="write them as numbers: float32, or uint8 for images",
+        )
+
+
+def check_quantities(targets: Rows) -> None:
+    """Require regression targets that are numbers."""
+    if targets.dtype.kind not in "biuf":
+        raise DataError(
+            f"{targets.names[0]}: the targets are text, not numbers", hint="train on classes: training.loss.type auto"
         )
 
 
@@ -46,9 +61,7 @@ def check_finite(rows: Rows, what: str) -> None:
         bad += int(np.count_nonzero(wrong))
         if first is None and wrong.any():
             place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-            name, row = rows.locate(start + int(place[0]))
-            position = ", ".join(str(i) for i in (row, *place[1:]))
-            first = f"{name}[{position}] is {chunk[place]}"
+            first = f"{rows.locate(start + int(place[0]), *map(int, place[1:]))} is {chunk[place]}"
     if first is not None:
         raise DataError(
             f"{first}: {bad:,} of {len(rows) * max(1, int(np.prod(rows.shape))):,} numbers of the {what} are NaN "

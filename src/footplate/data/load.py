@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from footplate.data.rows import Indices, Rows, as_matrix_rows, describe_shape
 from footplate.data.scaler import Scaler, fit_scaler
 from footplate.data.sources import Source, open_source
 from footplate.data.split import split_samples
+from footplate.data.tables import ColumnEncoding, count_unseen, encode, fit_encoding
 from footplate.data.targets import Classes, find_classes, to_class_numbers
 from footplate.errors import DataError
 from footplate.profile.facts import DataFacts
@@ -39,6 +39,8 @@ class LoadedData:
     """What was done to the inputs (already applied), to be done to new inputs too."""
     found: tuple[str, ...]
     """What was found, in lines for people."""
+    encoding: tuple[ColumnEncoding, ...] = ()
+    """How the columns of a table became numbers, to be done to new rows too; empty for arrays."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +60,16 @@ def load_data(profile: Profile) -> LoadedData:
     """
     sources = _open_sources(profile)
     classes = find_classes(profile, sources["train"])
-    parts = _make_parts(profile, sources, classes)
+    targets = {key: _get_targets(profile, source, classes) for key, source in sources.items()}
+    indices = _split(profile, targets, stratify=classes is not None)
+    encoding = _fit_encoding(profile, sources["train"], indices["train"])
+    inputs = {key: _get_inputs(profile, source, encoding) for key, source in sources.items()}
+    _check_alike(inputs, targets)
+    owner = {key: key if key in sources else "train" for key in SETS}
+    parts = {
+        key: _Part(source=sources[own], inputs=inputs[own], targets=targets[own], indices=indices[key])
+        for key, own in owner.items()
+    }
     train = parts["train"]
     scaler = fit_scaler(
         profile.data.preprocessing,
@@ -68,17 +79,17 @@ def load_data(profile: Profile) -> LoadedData:
         train.indices,
     )
     sets = {
-        name: ArraySet(part.inputs, part.targets, part.indices, scaler, classes=classes is not None)
-        for name, part in parts.items()
+        key: ArraySet(part.inputs, part.targets, part.indices, scaler, classes=classes is not None)
+        for key, part in parts.items()
     }
-    facts = _get_facts(profile, parts, sources, classes)
     return LoadedData(
         train=sets["train"],
         val=sets["val"],
         test=sets["test"],
-        facts=facts,
+        facts=_get_facts(profile, parts, sources, classes),
         scaler=scaler,
-        found=tuple(_describe(name, parts[name], classes) for name in SETS if len(sets[name])),
+        found=_describe_data(parts, classes, encoding),
+        encoding=encoding,
     )
 
 
@@ -86,68 +97,66 @@ def _open_sources(profile: Profile) -> dict[str, Source]:
     data = profile.data
     if not data.train_data:
         raise DataError("data.train_data is not set", hint="name a file, a directory, or sklearn:digits")
-    names = {"train": data.train_data, "val": data.val_data, "test": data.test_data}
-    base_dir = Path(getattr(profile, "base_dir", None) or Path.cwd())
     mmap = profile.embedded_optimizations.use_mmap_datasets
-    sources = {}
-    for key, name in names.items():
-        if name:
-            source = open_source(name, data.format, data.columns, base_dir, mmap=mmap)
+    sources: dict[str, Source] = {}
+    for key, name in (("train", data.train_data), ("val", data.val_data), ("test", data.test_data)):
+        if not name:
+            continue
+        source = open_source(name, data, profile.base_dir, mmap=mmap, like=sources.get("train"))
+        if isinstance(source.inputs, Rows):
             checks.check_lengths(source.name, source.inputs, source.targets)
             checks.check_numeric(source.inputs)
-            sources[key] = source
+        sources[key] = source
     return sources
 
 
-def _make_parts(profile: Profile, sources: dict[str, Source], classes: Classes | None) -> dict[str, _Part]:
-    parts = {}
-    for key, source in sources.items():
-        inputs = as_matrix_rows(source.inputs)
-        checks.check_input_shape(profile, inputs)
-        checks.check_finite(inputs, "inputs")
-        if classes is not None:
-            targets = to_class_numbers(source, classes)
-        else:
-            targets = source.targets
-            checks.check_target_shape(profile, targets)
-            checks.check_finite(targets, "targets")
-        parts[key] = _Part(source=source, inputs=inputs, targets=targets, indices=np.arange(len(inputs)))
-    _check_alike(parts)
-    return _split(profile, parts, stratify=classes is not None)
+def _get_targets(profile: Profile, source: Source, classes: Classes | None) -> Rows:
+    if classes is not None:
+        return to_class_numbers(source, classes)
+    checks.check_quantities(source.targets)
+    checks.check_target_shape(profile, source.targets)
+    checks.check_finite(source.targets, "targets")
+    return source.targets
 
 
-def _check_alike(parts: dict[str, _Part]) -> None:
-    train = parts["train"]
-    for key, part in parts.items():
-        for what, mine, other in (
-            ("inputs", part.inputs, train.inputs),
-            ("targets", part.targets, train.targets),
-        ):
-            if mine.shape != other.shape:
-                raise DataError(
-                    f"{mine.names[0]}: {what} have shape {describe_shape(mine.shape)}, "
-                    f"those of the training data {describe_shape(other.shape)}",
-                    hint=f"data.{key}_data must be of the same kind as data.train_data",
-                )
-
-
-def _split(profile: Profile, parts: dict[str, _Part], *, stratify: bool) -> dict[str, _Part]:
-    """Take validation and test samples from the training data where they have no data of their own."""
-    train = parts["train"]
+def _split(profile: Profile, targets: dict[str, Rows], *, stratify: bool) -> dict[str, Indices]:
+    """Return the samples of each set; those without data of their own get a share of the training data."""
+    train = targets["train"]
     split = split_samples(
-        len(train.inputs),
-        0.0 if "val" in parts else profile.data.split.val,
-        0.0 if "test" in parts else profile.data.split.test,
+        len(train),
+        0.0 if "val" in targets else profile.data.split.val,
+        0.0 if "test" in targets else profile.data.split.test,
         profile.reproducibility.seed,
-        train.targets.parts[0] if stratify else None,
+        train.parts[0] if stratify else None,
     )
     shares = {"train": split.train, "val": split.val, "test": split.test}
-    return {
-        key: parts[key]
-        if key != "train" and key in parts
-        else _Part(source=train.source, inputs=train.inputs, targets=train.targets, indices=shares[key])
-        for key in SETS
-    }
+    return {key: np.arange(len(targets[key])) if key != "train" and key in targets else shares[key] for key in SETS}
+
+
+def _fit_encoding(profile: Profile, train: Source, indices: Indices) -> tuple[ColumnEncoding, ...]:
+    return () if train.table is None else fit_encoding(train.table, indices, profile.data.columns.missing)
+
+
+def _get_inputs(profile: Profile, source: Source, encoding: tuple[ColumnEncoding, ...]) -> Rows:
+    if (source.table is not None) != bool(encoding):
+        told = "is a table, the training data are not" if source.table else "is no table, the training data are"
+        raise DataError(f"{source.name} {told}", hint="give all sets in the same form")
+    rows = as_matrix_rows(source.inputs if isinstance(source.inputs, Rows) else encode(source.inputs, encoding))
+    checks.check_input_shape(profile, rows)
+    checks.check_finite(rows, "inputs")
+    return rows
+
+
+def _check_alike(inputs: dict[str, Rows], targets: dict[str, Rows]) -> None:
+    for what, rows in (("inputs", inputs), ("targets", targets)):
+        train = rows["train"]
+        for key, other in rows.items():
+            if other.shape != train.shape:
+                raise DataError(
+                    f"{other.names[0]}: {what} have shape {describe_shape(other.shape)}, "
+                    f"those of the training data {describe_shape(train.shape)}",
+                    hint=f"data.{key}_data must be of the same kind as data.train_data",
+                )
 
 
 def _get_facts(
@@ -175,6 +184,27 @@ def _get_facts(
 
 def _count_classes(part: _Part, num_classes: int) -> Indices:
     return np.bincount(part.targets.parts[0][part.indices], minlength=num_classes)
+
+
+def _describe_data(
+    parts: dict[str, _Part], classes: Classes | None, encoding: tuple[ColumnEncoding, ...]
+) -> tuple[str, ...]:
+    """Write what was found: one line for each set, then what was done to tables and what looks odd."""
+    lines = [_describe(key, parts[key], classes) for key in SETS if len(parts[key].indices)]
+    widths = [f"{item.name} {len(item.categories)}" for item in encoding if item.categories is not None]
+    if widths:
+        lines.append(f"text columns as 0/1 codes: {', '.join(widths)}")
+    sources = {id(part.source): part.source for part in parts.values()}.values()
+    lines += [f"{source.name}: {note}" for source in sources if source.table for note in source.table.notes]
+    for key in ("val", "test"):
+        table = parts[key].source.table
+        for column, item in zip(table.inputs if table else (), encoding, strict=False):
+            unseen = count_unseen(column, item, parts[key].indices)
+            if unseen:
+                lines.append(f"{key}: {unseen:,} cells of `{item.name}` hold a value unseen in training: all 0")
+    if classes is not None and classes.values.dtype.kind in "iu" and classes.values[-1] >= 2 * len(classes.values):
+        lines.append(f"class numbers have gaps: {len(classes.values)} classes, the last is {classes.values[-1]}")
+    return tuple(lines)
 
 
 def _describe(name: str, part: _Part, classes: Classes | None) -> str:

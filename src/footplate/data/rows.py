@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,10 @@ class Rows:
     """Where each array comes from, for messages: ``train.npz: x``."""
     mapped: bool = False
     """Whether any of them lies in a file instead of in memory."""
+    places: tuple[Indices, ...] = ()
+    """Where each row stands in its file; empty = at its index."""
+    place_format: str = "{name}[{row}]"
+    """How a place is written in messages."""
 
     @cached_property
     def starts(self) -> Indices:
@@ -58,12 +62,12 @@ class Rows:
     def take(self, indices: Indices) -> Array:
         """Return a copy of these rows, in this order."""
         if len(self.parts) == 1:
-            return np.take(self.parts[0], indices, axis=0)
+            return _take(self.parts[0], indices)
         result = np.empty((len(indices), *self.shape), self.dtype)
         owners = np.searchsorted(self.starts, indices, side="right") - 1
         for owner in np.unique(owners):
             wanted = owners == owner
-            result[wanted] = np.take(self.parts[owner], indices[wanted] - self.starts[owner], axis=0)
+            result[wanted] = _take(self.parts[owner], indices[wanted] - self.starts[owner])
         return result
 
     def chunks(self) -> Iterator[tuple[int, Array]]:
@@ -78,10 +82,13 @@ class Rows:
         """How many rows make a piece of constant size."""
         return max(1, CHUNK_BYTES // max(1, int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize))
 
-    def locate(self, index: int) -> tuple[str, int]:
-        """Return where a row comes from: the name of its part and its index there."""
+    def locate(self, index: int, *inner: int) -> str:
+        """Return where a row, or a number in it, comes from, for messages: ``train.npz: x[12, 3]``."""
         owner = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.names[owner], index - int(self.starts[owner])
+        row = index - int(self.starts[owner])
+        if self.places:
+            row = int(self.places[owner][row])
+        return self.place_format.format(name=self.names[owner], row=", ".join(str(int(i)) for i in (row, *inner)))
 
 
 def join_rows(pieces: Sequence[Rows]) -> Rows:
@@ -105,7 +112,14 @@ def as_matrix_rows(rows: Rows) -> Rows:
     """Return rows of single numbers as rows of one feature: shape () becomes [1]."""
     if rows.shape:
         return rows
-    return Rows(parts=tuple(part[:, None] for part in rows.parts), names=rows.names, mapped=rows.mapped)
+    return replace(rows, parts=tuple(part[:, None] for part in rows.parts))
+
+
+def _take(part: Array, indices: Indices) -> Array:
+    """Gather rows of one array; np.take would first copy the whole of an array that is unaligned or not in C order."""
+    if part.flags.c_contiguous and part.flags.aligned:
+        return np.take(part, indices, axis=0)
+    return np.asarray(part[indices])
 
 
 def describe_shape(shape: Sequence[int]) -> str:

@@ -53,6 +53,11 @@ def find_classes(profile: Profile, source: Source) -> Classes | None:
     if kind == "f":
         _check_whole(targets, labels, loss)
     if loss == "auto" and len(values) > _MANY_CLASSES and len(values) * 2 > len(labels):
+        if kind in "SU":
+            raise DataError(
+                f"targets are text with {len(values):,} different values in {len(labels):,} samples: no classes",
+                hint="choose other targets with data.columns.targets",
+            )
         raise DataError(
             f"targets have {len(values):,} different values in {len(labels):,} samples: classes or quantities?",
             hint="set training.loss.type to mse (quantities) or cross_entropy (classes)",
@@ -69,7 +74,7 @@ def to_class_numbers(source: Source, classes: Classes) -> Rows:
     wrong = np.flatnonzero(classes.values[numbers] != labels)
     if len(wrong):
         raise DataError(
-            f"{_place(source.targets, wrong[0])}: class {labels[wrong[0]]} is not among the "
+            f"{source.targets.locate(wrong[0])}: class {labels[wrong[0]]} is not among the "
             f"{len(classes.values)} classes of the training data ({_shorten(classes.names)}); "
             f"{len(wrong):,} such sample{'s' if len(wrong) > 1 else ''}",
             hint="leave these samples out, or add samples of the class to the training data",
@@ -86,7 +91,7 @@ def _check_whole(targets: Rows, labels: Array, loss: str) -> None:
     wrong = np.flatnonzero(labels != np.floor(labels))
     if len(wrong):
         raise DataError(
-            f"{_place(targets, wrong[0])}: target {labels[wrong[0]]:g} is no class, "
+            f"{targets.locate(wrong[0])}: target {labels[wrong[0]]:g} is no class, "
             f"and training.loss.type is {loss}; {len(wrong):,} such targets",
             hint="use mse for quantities",
         )
@@ -99,7 +104,7 @@ def _name_classes(profile: Profile, source: Source, values: Array, labels: Array
     whole = values.dtype.kind in "iuf"
     if whole and values[0] < 0 and list(values) != [-1, 1]:
         raise DataError(
-            f"{_place(source.targets, int(np.flatnonzero(labels < 0)[0]))}: class {values[0]:g} is negative",
+            f"{source.targets.locate(int(np.flatnonzero(labels < 0)[0]))}: class {values[0]:g} is negative",
             hint="number the classes from 0, and leave samples without a class out",
         )
     binary = loss == "binary_cross_entropy"
@@ -132,15 +137,10 @@ def _fit_declared(source: Source, values: Array, labels: Array, declared: int) -
             hint=f"set it to [{len(values)}] or leave it out",
         )
     raise DataError(
-        f"{_place(source.targets, int(wrong[0]))}: class {labels[wrong[0]]:g} is out of range: "
+        f"{source.targets.locate(int(wrong[0]))}: class {labels[wrong[0]]:g} is out of range: "
         f"data.output_shape [{declared}] means classes 0 to {declared - 1}; {len(wrong):,} such samples",
         hint=f"set data.output_shape to [{len(values)}], or mend the labels",
     )
-
-
-def _place(rows: Rows, index: int) -> str:
-    name, row = rows.locate(int(index))
-    return f"{name}[{row}]"
 
 
 def _shorten(names: Sequence[object] | Array) -> str:
