@@ -1,0 +1,98 @@
+"""Puts the parts of a training together: device, model, optimiser, feeds, and what judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from footplate.data.load import LoadedData
+from footplate.profile.horizon import Horizon, get_horizon
+from footplate.profile.model import Profile
+from footplate.profile.schedule import get_learning_rate
+from footplate.trainer.architectures import build_model
+from footplate.trainer.device import choose_device
+from footplate.trainer.evaluate import Judge
+from footplate.trainer.feed import Feed
+from footplate.trainer.loop import Stepper
+from footplate.trainer.metrics import choose_metrics
+from footplate.trainer.optim import build_optimizer
+from footplate.trainer.precision import Precision
+from footplate.trainer.reproducible import set_seeds, set_up_torch
+from footplate.trainer.task import Task, check_model_fits, make_task
+
+__all__ = ["Parts", "assemble"]
+
+_EVALUATION_BATCHES = 4
+"""An evaluation takes so many training batches at once: it keeps no gradients and no activations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A training, ready to start."""
+
+    profile: Profile
+    data: LoadedData
+    device: torch.device
+    model: nn.Module
+    task: Task
+    precision: Precision
+    stepper: Stepper
+    train: Feed
+    horizon: Horizon
+
+    def get_learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return get_learning_rate(self.profile.training, step, self.horizon.total_steps)
+
+    def make_judge(self, asked: Iterable[str], *needed: str) -> Judge:
+        """Return what judges the model by the metrics asked for, and by those that something else goes by."""
+        names = tuple(asked)
+        extra = tuple(name.rpartition("/")[2] for name in needed)
+        return Judge(
+            model=self.model,
+            task=self.task,
+            precision=self.precision,
+            metrics=choose_metrics((*names, *extra) if names else (), self.task),
+            batch_size=self.profile.training.batch_size * _EVALUATION_BATCHES,
+            with_time="inference_time" in {name.rpartition("/")[2] for name in (*names, *extra)},
+        )
+
+
+def assemble(profile: Profile, data: LoadedData) -> Parts:
+    """Build all parts from the profile and the data, with every random number started from the seed.
+
+    Raises InputError when the device is not there or the model does not fit the data.
+    """
+    device = choose_device(profile.device, profile.resources.num_gpus)
+    set_up_torch(profile)
+    set_seeds(profile.reproducibility.seed)
+    training = profile.training
+    task = make_task(training, data.facts, data.scaler)
+    precision = Precision(training.mixed_precision, device)
+    model = build_model(profile, data.facts).to(device)
+    train = Feed(data.train, device)
+    inputs, _ = next(train.iterate(2))
+    check_model_fits(model, task, inputs, name=profile.model.architecture)
+    optimizer = build_optimizer(training, model.parameters(), device)
+    return Parts(
+        profile=profile,
+        data=data,
+        device=device,
+        model=model,
+        task=task,
+        precision=precision,
+        stepper=Stepper(
+            model=model,
+            task=task,
+            optimizer=optimizer,
+            precision=precision,
+            parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
+            max_grad_norm=training.max_grad_norm,
+            sum_losses=training.loss.reduction == "sum",
+        ),
+        train=train,
+        horizon=get_horizon(profile, len(data.train), num_val=len(data.val)),
+    )

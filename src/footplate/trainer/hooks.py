@@ -1,0 +1,159 @@
+"""What may watch the training loop: the journal, the log, the best weights, early stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from footplate.errors import InputError
+from footplate.profile.sections.training import EarlyStopping
+from footplate.record.journal import Journal
+from footplate.trainer.meter import Reading
+from footplate.trainer.metrics import is_smaller_better
+from footplate.trainer.progress import Progress
+from footplate.trainer.weights import save_weights
+
+__all__ = ["BestWeights", "Hook", "JournalWriter", "LogWriter", "StopEarly", "choose_monitor"]
+
+_LINE_EVERY_S = 2.0
+_log = logging.getLogger("footplate")
+
+
+class Hook:
+    """Watches the loop. A hook may set ``progress.stopped_by``; it is told only when the loop reads numbers anyway."""
+
+    def on_log(self, progress: Progress, reading: Reading) -> None:
+        """Take the numbers of the last ``log_frequency`` steps."""
+
+    def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        """Take an evaluation: ``val/…``, and ``train/loss`` since the last one."""
+
+
+class JournalWriter(Hook):
+    """Writes every number to the run's journal."""
+
+    def __init__(self, journal: Journal, *, with_throughput: bool) -> None:
+        self._journal = journal
+        self._with_throughput = with_throughput
+
+    def on_log(self, progress: Progress, reading: Reading) -> None:  # noqa: ARG002
+        values = {"train/loss": reading.loss, "train/lr": reading.learning_rate}
+        if reading.grad_norm is not None:
+            values["train/grad_norm"] = reading.grad_norm
+        if self._with_throughput:
+            values["train/samples_per_s"] = reading.samples_per_s
+            values["train/steps_per_s"] = reading.steps_per_s
+        self._journal.metrics(reading.step, values)
+
+    def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        self._journal.metrics(progress.step, {name: value for name, value in metrics.items() if name != "train/loss"})
+        self._journal.event("evaluation", step=progress.step, epoch=progress.epochs_done, metrics=dict(metrics))
+
+
+class LogWriter(Hook):
+    """Writes a line at most every two seconds, and one for each evaluation."""
+
+    def __init__(self, total_steps: int) -> None:
+        self._total_steps = total_steps
+        self._last = time.monotonic()
+
+    def on_log(self, progress: Progress, reading: Reading) -> None:
+        if time.monotonic() - self._last < _LINE_EVERY_S:
+            return
+        self._last = time.monotonic()
+        _log.info(
+            "%s  train/loss %.4g  lr %.3g  %s samples/s",
+            self._describe_place(progress),
+            reading.loss,
+            reading.learning_rate,
+            f"{reading.samples_per_s:,.0f}",
+        )
+
+    def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        self._last = time.monotonic()
+        told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in _IN_A_LINE)
+        _log.info("%s  %s", self._describe_place(progress), told)
+
+    def _describe_place(self, progress: Progress) -> str:
+        return f"step {progress.step:,}/{self._total_steps:,}  epoch {progress.epochs_done:.1f}"
+
+
+_IN_A_LINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "val/r2")
+"""What fits a line of 80 columns; the journal has the rest."""
+
+
+class BestWeights(Hook):
+    """Keeps the weights of the best evaluation in a file."""
+
+    def __init__(self, model: nn.Module, path: Path, journal: Journal, *, metric: str, mode: str) -> None:
+        self._model = model
+        self._path = path
+        self._journal = journal
+        self._smaller = is_smaller_better(metric, mode)
+        self.metric = metric
+        self.step: int | None = None
+        self.value = math.inf if self._smaller else -math.inf
+        self.metrics: dict[str, float] = {}
+        """Everything that was measured at the best evaluation."""
+
+    def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        value = _get_monitored(metrics, self.metric, "validation.save_best_metric")
+        if (value < self.value) if self._smaller else (value > self.value):  # never true for NaN
+            save_weights(self._model, self._path)
+            self.value, self.step, self.metrics = value, progress.step, dict(metrics)
+            self._journal.event("best", step=progress.step, metric=self.metric, value=value)
+
+
+class StopEarly(Hook):
+    """Stops when the monitored metric has not improved by more than ``min_delta`` in ``patience`` evaluations."""
+
+    def __init__(self, settings: EarlyStopping, journal: Journal, *, metric: str) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._metric = metric
+        self._smaller = is_smaller_better(metric, settings.mode)
+        self._best = math.inf if self._smaller else -math.inf
+        self._waited = 0
+
+    def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        value = _get_monitored(metrics, self._metric, "training.early_stopping.monitor")
+        gain = self._best - value if self._smaller else value - self._best
+        if gain > self._settings.min_delta:  # never true for NaN
+            self._best, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= self._settings.patience and not progress.stopped_by:
+            progress.stopped_by = "early_stopping"
+            told = {"step": progress.step, "metric": self._metric, "best": self._best, "evaluations": self._waited}
+            self._journal.event("early_stopping", **told)
+            _log.info(
+                "early stopping: %s has not improved on %.4g in %d evaluations", self._metric, self._best, self._waited
+            )
+
+
+def choose_monitor(name: str, *, key: str, has_validation: bool) -> str:
+    """Return a metric's full name: ``val_loss`` and ``loss`` mean ``val/loss``.
+
+    Without validation data there is only ``train/loss`` to go by.
+    """
+    full = name
+    if "/" not in name:
+        split, _, rest = name.partition("_")
+        full = f"{split}/{rest}" if split in ("train", "val") and rest else f"val/{name}"
+    if full.startswith("val/") and not has_validation:
+        _log.warning("%s: there are no validation data, so train/loss stands in for %s", key, full)
+        return "train/loss"
+    if not full.startswith(("train/", "val/")) or (full.startswith("train/") and full != "train/loss"):
+        raise InputError(f"{key}: {name} is not measured while training; there are val/… and train/loss")
+    return full
+
+
+def _get_monitored(metrics: Mapping[str, float], name: str, key: str) -> float:
+    if name not in metrics:
+        raise InputError(f"{key}: {name} is not measured; there are: {', '.join(metrics)}")
+    return metrics[name]

@@ -1,0 +1,129 @@
+"""Reads what the loop did, every so many steps: the only place where it waits for the device."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from footplate.errors import RunFailedError
+
+__all__ = ["Meter", "Reading"]
+
+_MAX_WAITING = 1000
+"""Losses kept on the device at most; more are read before the next reading is due."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the steps since the last reading have shown."""
+
+    step: int
+    """Optimiser steps done."""
+    loss: float
+    """Mean loss over the samples of these steps."""
+    learning_rate: float
+    """Learning rate of the last of these steps."""
+    grad_norm: float | None
+    """Norm of the last step's gradients before clipping; None when nothing is clipped."""
+    samples_per_s: float
+    """Samples trained on in a second, evaluations left out."""
+    steps_per_s: float
+    """Optimiser steps in a second, evaluations left out."""
+
+
+class Meter:
+    """Collects losses without waiting for the device, and reads them all at once.
+
+    Losses are kept as tensors and averaged in float64 by their true numbers of samples.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._steps: list[int] = []
+        self._grad_norm: Tensor | None = None
+        self._sum = self._sum_since_evaluation = 0.0
+        self._samples = self._samples_since_evaluation = 0
+        self._last_step = 0
+        self._since = time.perf_counter()
+        self.train_s = 0.0
+
+    def start(self, step: int) -> None:
+        """Start the clock, before the first step."""
+        self._last_step = step
+        self._since = time.perf_counter()
+
+    def add(self, step: int, losses: list[tuple[Tensor, int]], grad_norm: Tensor | None) -> None:
+        """Take the losses of the batches of a step, each with its number of samples."""
+        for loss, size in losses:
+            self._losses.append(loss)
+            self._sizes.append(size)
+            self._steps.append(step)
+        self._grad_norm = grad_norm
+        if len(self._losses) >= _MAX_WAITING:
+            self._collect()
+
+    def pause(self) -> float:
+        """Stop the clock for an evaluation; return the mean loss since the last one."""
+        self._collect()
+        self._paused = time.perf_counter()
+        mean = self._sum_since_evaluation / max(1, self._samples_since_evaluation)
+        self._sum_since_evaluation, self._samples_since_evaluation = 0.0, 0
+        return mean
+
+    def go_on(self) -> None:
+        """Let the clock run again."""
+        self._since += time.perf_counter() - self._paused
+
+    def read(self, step: int, learning_rate: float) -> Reading | None:
+        """Return what the steps since the last reading have shown; None when there was none.
+
+        Raises RunFailedError when a loss is NaN or infinite; it names the step.
+        """
+        self._collect()
+        if step == self._last_step:
+            return None
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        reading = Reading(
+            step=step,
+            loss=self._sum / self._samples,
+            learning_rate=learning_rate,
+            grad_norm=None if self._grad_norm is None else float(self._grad_norm),
+            samples_per_s=self._samples / seconds,
+            steps_per_s=(step - self._last_step) / seconds,
+        )
+        self.train_s += seconds
+        self._since, self._last_step, self._sum, self._samples = now, step, 0.0, 0
+        return reading
+
+    def _collect(self) -> None:
+        """Bring the waiting losses to the CPU and add them up."""
+        if not self._losses:
+            return
+        values = torch.stack(self._losses).cpu().numpy().astype(np.float64)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            raise _describe_divergence(float(values[wrong[0]]), self._steps[wrong[0]])
+        total = float(values @ np.asarray(self._sizes, dtype=np.float64))
+        size = sum(self._sizes)
+        self._sum += total
+        self._samples += size
+        self._sum_since_evaluation += total
+        self._samples_since_evaluation += size
+        self._losses, self._sizes, self._steps = [], [], []
+
+
+def _describe_divergence(value: float, step: int) -> RunFailedError:
+    what = "NaN" if math.isnan(value) else "infinite"
+    return RunFailedError(
+        f"the loss became {what} at step {step:,}; the training stops, the best weights up to there are kept",
+        hint="try, in this order: a smaller training.learning_rate, scheduler.warmup_steps, "
+        "training.max_grad_norm: 1.0, data.preprocessing.normalize: true; "
+        "debug: {enabled: true, detect_anomaly: true} names the operation",
+    )

@@ -1,0 +1,39 @@
+"""Where the training stands: all that a resume needs of the data's order is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Progress"]
+
+
+@dataclass
+class Progress:
+    """Counts what was done. Changed by the loop, after each optimiser step; hooks may set ``stopped_by``."""
+
+    num_train: int
+    """Samples of one epoch."""
+    step: int = 0
+    """Optimiser steps done."""
+    epoch: int = 0
+    """Epochs completed."""
+    position: int = 0
+    """Samples of the current epoch that were used."""
+    samples: int = 0
+    """Samples used in all."""
+    stopped_by: str = ""
+    """Why the training ends: `max_epochs`, `max_steps`, `early_stopping`, `interrupted`; empty while it goes on."""
+
+    @property
+    def epochs_done(self) -> float:
+        """Return the epochs done, with the share of the current one."""
+        return self.epoch + self.position / self.num_train
+
+    def count(self, num_samples: int) -> None:
+        """Count one optimiser step over so many samples; a full epoch is epoch + 1 at position 0."""
+        self.step += 1
+        self.samples += num_samples
+        self.position += num_samples
+        if self.position >= self.num_train:
+            self.epoch += 1
+            self.position = 0

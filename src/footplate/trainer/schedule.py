@@ -1,0 +1,36 @@
+"""When the model is evaluated while it trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from footplate.profile.model import Profile
+from footplate.trainer.progress import Progress
+
+__all__ = ["IsDue", "make_is_due"]
+
+IsDue = Callable[[Progress], bool]
+
+
+def make_is_due(profile: Profile, evaluation_interval: int | None) -> IsDue:
+    """Return what says after a step whether an evaluation is due: by steps, by time, or at the end of each epoch."""
+    strategy = profile.validation.strategy
+    if strategy == "time_interval":
+        return _make_timer(profile.validation.interval or 600.0)
+    if strategy != "epoch_end" and profile.training.eval_frequency is not None and evaluation_interval is not None:
+        return lambda progress: progress.step % evaluation_interval == 0
+    return lambda progress: progress.position == 0
+
+
+def _make_timer(interval_s: float) -> IsDue:
+    last = time.monotonic()
+
+    def is_due(_: Progress) -> bool:
+        nonlocal last
+        if time.monotonic() - last < interval_s:
+            return False
+        last = time.monotonic()
+        return True
+
+    return is_due

@@ -1,0 +1,195 @@
+"""A whole training: assemble, train, judge, and write down what came out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from footplate.data.load import LoadedData
+from footplate.profile.model import Profile
+from footplate.record.journal import Journal
+from footplate.record.rundir import RunDir
+from footplate.trainer.architectures import count_model_parameters
+from footplate.trainer.assemble import Parts, assemble
+from footplate.trainer.device import describe_device
+from footplate.trainer.feed import Feed
+from footplate.trainer.final import FinalResult, judge_finally
+from footplate.trainer.hooks import BestWeights, Hook, JournalWriter, LogWriter, StopEarly, choose_monitor
+from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.loop import Loop, run_loop
+from footplate.trainer.meter import Meter
+from footplate.trainer.progress import Progress
+from footplate.trainer.schedule import make_is_due
+from footplate.trainer.weights import load_weights, save_description, save_weights
+
+__all__ = ["train_model"]
+
+_FINAL_LIMIT_S = 5.0
+"""After an interruption the final evaluation may take so long; the one who interrupted is waiting."""
+_log = logging.getLogger("footplate")
+
+
+def train_model(
+    profile: Profile, data: LoadedData, run: RunDir, journal: Journal, interrupt: Interrupt
+) -> dict[str, Any]:
+    """Train the profile's model on the data, write weights, metrics and result.json; return the result.
+
+    A request to stop is answered after the current step: the weights are saved, and what was reached is judged.
+    """
+    parts = assemble(profile, data)
+    run.artifacts.mkdir(exist_ok=True)
+    save_description(run.artifacts / "model.json", profile.model, data.facts, parts.task)
+    _announce(parts, journal)
+    progress, meter = Progress(num_train=len(parts.train)), Meter()
+    with interrupt.deferred():
+        best = _train(parts, progress, meter, run.artifacts, journal, interrupt)
+        save_weights(parts.model, run.artifacts / "last.safetensors")
+        _choose_best(parts, best, run.artifacts)
+        final = _judge(parts, interrupt)
+        was_interrupted = progress.stopped_by == "interrupted"
+        result = _make_result(parts, progress, meter, best, final)
+        if final.confusion is not None:
+            journal.table("confusion", progress.step, {"classes": parts.task.classes, "counts": final.confusion})
+        if final.metrics:
+            journal.metrics(progress.step, final.metrics)
+        journal.event("interrupted" if was_interrupted else "finish", step=progress.step, by=progress.stopped_by)
+        run.write_json("result.json", result)
+        _report(result)
+    return result
+
+
+def _announce(parts: Parts, journal: Journal) -> None:
+    """Say what is about to be trained."""
+    horizon, num_parameters = parts.horizon, count_model_parameters(parts.model)
+    _log.info("device: %s, %s", describe_device(parts.device), parts.precision.name)
+    _log.info("model:  %s, %s parameters", parts.profile.model.architecture, f"{num_parameters:,}")
+    _log.info(
+        "length: %s steps = %.4g epochs × %s steps of %s samples",
+        f"{horizon.total_steps:,}",
+        horizon.num_epochs,
+        f"{horizon.steps_per_epoch:,}",
+        f"{horizon.effective_batch:,}",
+    )
+    journal.event(
+        "start",
+        total_steps=horizon.total_steps,
+        steps_per_epoch=horizon.steps_per_epoch,
+        epochs=horizon.num_epochs,
+        device=str(parts.device),
+        num_parameters=num_parameters,
+    )
+
+
+def _train(
+    parts: Parts, progress: Progress, meter: Meter, artifacts: Path, journal: Journal, interrupt: Interrupt
+) -> BestWeights:
+    """Run the loop with the hooks that the profile asks for; return the one that kept the best weights."""
+    profile, training = parts.profile, parts.profile.training
+    validation = Feed(parts.data.val, parts.device)
+    hooks, best, monitored = _make_hooks(parts, artifacts, journal)
+    judge = parts.make_judge(profile.validation.metrics, *monitored)
+    loop = Loop(
+        stepper=parts.stepper,
+        feed=parts.train,
+        seed=profile.reproducibility.seed,
+        batch_size=training.batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        learning_rate_at=parts.get_learning_rate,
+        total_steps=parts.horizon.total_steps,
+        ends_by=parts.horizon.ends_by,
+        log_frequency=training.log_frequency,
+        is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval),
+        evaluate=lambda: judge.evaluate(validation, should_stop=lambda: interrupt.requested),
+        hooks=hooks,
+        should_stop=lambda: interrupt.requested,
+    )
+    run_loop(loop, progress, meter)
+    return best
+
+
+def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[Hook], BestWeights, list[str]]:
+    """Return the hooks in the order they are told, the one that keeps the best weights, and the metrics they go by."""
+    profile, stopping = parts.profile, parts.profile.training.early_stopping
+    has_validation = len(parts.data.val) > 0
+    best_key = "validation.save_best_metric"
+    best_metric = choose_monitor(profile.validation.save_best_metric, key=best_key, has_validation=has_validation)
+    file = artifacts / "model.safetensors"
+    mode = profile.validation.save_best_mode
+    best = BestWeights(parts.model, file, journal, metric=best_metric, mode=mode)
+    writer = JournalWriter(journal, with_throughput=profile.monitoring.track_throughput)
+    hooks: list[Hook] = [writer, LogWriter(parts.horizon.total_steps), best]
+    monitored = [best_metric]
+    if stopping.enabled:
+        stop_key = "training.early_stopping.monitor"
+        monitor = choose_monitor(stopping.monitor, key=stop_key, has_validation=has_validation)
+        hooks.append(StopEarly(stopping, journal, metric=monitor))
+        monitored.append(monitor)
+    return hooks, best, monitored
+
+
+def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
+    """Put the best weights into the model; without any evaluation the last ones are the best there are."""
+    file = artifacts / "model.safetensors"
+    if best.step is None:
+        save_weights(parts.model, file)
+    else:
+        load_weights(parts.model, file)
+
+
+def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
+    settings = parts.profile.post_training.final_evaluation
+    if not settings.enabled:
+        return FinalResult()
+    deadline = time.monotonic() + _FINAL_LIMIT_S if interrupt.requested else None
+
+    def should_stop() -> bool:
+        return interrupt.requested if deadline is None else time.monotonic() > deadline
+
+    sample, _ = next(parts.train.iterate(1))
+    test = Feed(parts.data.test, parts.device)
+    return judge_finally(settings, parts.make_judge(settings.test_metrics), test, sample, should_stop)
+
+
+def _make_result(
+    parts: Parts, progress: Progress, meter: Meter, best: BestWeights, final: FinalResult
+) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    if final.confusion is not None:
+        tables = {"confusion": final.confusion, "classes": list(parts.task.classes)}
+    return {
+        "metrics": {**best.metrics, **final.metrics},
+        "best": {} if best.step is None else {"step": best.step, "metric": best.metric, "value": best.value},
+        "steps": progress.step,
+        "epochs": progress.epochs_done,
+        "train_s": meter.train_s,
+        "samples_per_s": progress.samples / meter.train_s if meter.train_s else 0.0,
+        "stopped_by": progress.stopped_by,
+        "gates": final.gates,
+        "files": {
+            "model": "artifacts/model.safetensors",
+            "last": "artifacts/last.safetensors",
+            "description": "artifacts/model.json",
+        },
+        "tables": tables,
+    }
+
+
+def _report(result: Mapping[str, Any]) -> None:
+    """Say what came out."""
+    _log.info(
+        "ended by %s after %s steps, %.1f s of training",
+        result["stopped_by"],
+        f"{result['steps']:,}",
+        result["train_s"],
+    )
+    if result["best"]:
+        _log.info("best weights: step %s, %s %.4g", *(result["best"][name] for name in ("step", "metric", "value")))
+    for name, value in result["metrics"].items():
+        if name.startswith("test/"):
+            _log.info("%-16s %.5g", name, value)
+    for gate in result["gates"]:
+        verdict = "passed" if gate["passed"] else "FAILED"
+        _log.info("gate %s: %.4g, limit %.4g: %s", gate["name"], gate["value"], gate["limit"], verdict)

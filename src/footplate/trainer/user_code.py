@@ -1,0 +1,54 @@
+"""Finding a class of the user's by its name, ``package.module:Class``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+
+from footplate.errors import InputError
+
+__all__ = ["find_class", "takes_argument"]
+
+
+def find_class(reference: str, *, key: str) -> type:
+    """Import ``package.module:Class``; modules in the current directory are found too.
+
+    Raises InputError that names ``key`` of the profile and the reason.
+    """
+    module_name, _, class_name = reference.partition(":")
+    if not module_name or not class_name:
+        raise InputError(f"{key}: {reference!r} is no class; write it as package.module:Class")
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise InputError(f"{key}: {module_name} needs the module {error.name}, which is not installed") from error
+        raise InputError(
+            f"{key}: there is no module {error.name}",
+            hint=f"modules are looked for in the installed packages and in {here}",
+        ) from error
+    except Exception as error:
+        raise InputError(f"{key}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        known = f"; it has: {', '.join(sorted(classes))}" if classes else ""
+        raise InputError(f"{key}: {module_name} has no class {class_name}{known}")
+    return found
+
+
+def takes_argument(callable_: object, name: str) -> bool:
+    """Return whether a constructor takes an argument by that name (``**kwargs`` takes every name)."""
+    try:
+        parameters = inspect.signature(callable_).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if name in parameters and parameters[name].kind in kinds:
+        return True
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

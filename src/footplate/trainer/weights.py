@@ -1,0 +1,75 @@
+"""Weights as safetensors, and the description with which they can be loaded again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model as load_tensors
+from safetensors.torch import save_model as save_tensors
+from torch import nn
+
+from footplate.data.scaler import Scaler
+from footplate.errors import NotFoundError, RecordError
+from footplate.profile.facts import DataFacts
+from footplate.profile.sections.model import Model
+from footplate.trainer.architectures import build_network
+from footplate.trainer.task import Task
+
+__all__ = ["load_network", "load_weights", "save_description", "save_weights"]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights in one step: a reader sees the old file or the new one, never a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(model, str(part))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except Exception as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) or "os error" in str(error).lower():  # safetensors wraps the system's errors
+            raise RecordError(
+                f"{path}: the weights cannot be written: {error}", hint="make room; weights saved before are kept"
+            ) from error
+        raise
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put saved weights into a model of the same shape."""
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there are no weights")
+    load_tensors(model, str(path))
+
+
+def save_description(path: Path, model: Model, facts: DataFacts, task: Task) -> None:
+    """Write model.json: what is needed to build the network and to read its outputs."""
+    value = {
+        "model": model.model_dump(mode="json", exclude_unset=True),
+        "input_shape": list(facts.input_shape),
+        "num_outputs": task.num_outputs,
+        "task": task.kind,
+        "loss": task.loss_name,
+        "classes": list(task.classes),
+        "target_shape": list(task.target_shape),
+        "scaler": task.scaler.to_json(),
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def load_network(artifacts: Path, name: str = "model.safetensors") -> tuple[nn.Module, Mapping[str, Any], Scaler]:
+    """Return the trained network of a run's artifacts, ready to predict, with its description and scaler."""
+    file = artifacts / "model.json"
+    if not file.is_file():
+        raise NotFoundError(f"{file}: there is no trained model")
+    value = json.loads(file.read_text(encoding="utf-8"))
+    model = build_network(Model.model_validate(value["model"]), tuple(value["input_shape"]), value["num_outputs"])
+    load_weights(model, artifacts / name)
+    return model.eval(), value, Scaler.from_json(value["scaler"])

@@ -1,0 +1,217 @@
+"""The job's entry point: ``python -m footplate.worker {train,inspect,measure}``.
+
+Exit codes: 0 done · 1 failed · 64 the profile or the data cannot work: never retry · 76 out of memory ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from footplate.errors import DataError, FootplateError, InputError, MissingExtraError
+from footplate.profile.load import load_profile, load_profile_text
+from footplate.profile.model import Profile
+from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
+from footplate.profile.size import count_parameters
+from footplate.record.exit_codes import CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
+from footplate.record.journal import Journal
+from footplate.record.rundir import RunDir
+from footplate.trainer.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from footplate.data.load import LoadedData
+
+__all__ = ["main"]
+
+_log = logging.getLogger("footplate")
+
+_OUT_OF_MEMORY_HINT = (
+    "try, in this order: a smaller training.batch_size; more training.gradient_accumulation_steps (the same effective "
+    "batch); training.mixed_precision; a smaller model"
+)
+_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; messages go to stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbs: dict[str, Callable[[list[str], Interrupt], int]] = {
+        "train": _train,
+        "inspect": _inspect,
+        "measure": _measure,
+    }
+    if not arguments or arguments[0] not in verbs:
+        return _fail(InputError(f"usage: python -m footplate.worker {{{','.join(verbs)}}} [RUN_DIR]"), CONFIG_ERROR)
+    interrupt = Interrupt()
+    try:
+        with interrupt.installed():
+            return verbs[arguments[0]](arguments[1:], interrupt)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted before the training started\n")
+        return INTERRUPTED
+    except (InputError, MissingExtraError) as error:
+        return _fail(error, CONFIG_ERROR)
+    except FootplateError as error:
+        return _fail(error, FAILED)
+    except Exception as error:  # noqa: BLE001 — the last one to see it says it, and the exit code tells
+        if _is_out_of_memory(error):
+            return _fail(FootplateError(f"out of memory: {error}", hint=_OUT_OF_MEMORY_HINT), OUT_OF_MEMORY)
+        traceback.print_exc()
+        return FAILED
+
+
+def _train(arguments: list[str], interrupt: Interrupt) -> int:
+    """Train the profile of a run directory."""
+    run, profile = _open(arguments)
+    _start_logging(profile)
+    data = _load_data(profile)
+    attempt = run.get_attempt(int(os.environ.get("FOOTPLATE_ATTEMPT", "1")))
+    attempt.path.mkdir(parents=True, exist_ok=True)
+    with Journal(attempt.journal_path()) as journal:
+        journal.event("data", found=list(data.found))
+        with _torch_needed():
+            from footplate.trainer.training import train_model
+        result = train_model(profile, data, run, journal, interrupt)
+    return INTERRUPTED if result["stopped_by"] == "interrupted" or interrupt.requested else DONE
+
+
+def _measure(arguments: list[str], interrupt: Interrupt) -> int:
+    """Time some real steps of the profile of a run directory."""
+    run, profile = _open(arguments)
+    _start_logging(profile)
+    data = _load_data(profile)
+    with _torch_needed():
+        from footplate.trainer.probe import measure_steps
+    result = measure_steps(profile, data, interrupt)
+    run.write_json("result.json", result)
+    _log.info("%d steps, median %.4g ms", result["steps"], result["step_s"] * 1e3)
+    return DONE
+
+
+def _inspect(_arguments: list[str], _interrupt: Interrupt) -> int:
+    """Read a profile from stdin and print what is to be known of its data and model, as JSON."""
+    request = json.load(sys.stdin)
+    with contextlib.redirect_stdout(sys.stderr):  # a user's module may print; stdout is for the answer
+        facts = _look(load_profile_text(request["profile_yaml"]))
+    sys.stdout.write(json.dumps(facts) + "\n")
+    return DONE
+
+
+def _look(profile: Profile) -> dict[str, Any]:
+    problems: list[tuple[str, str]] = []
+    not_checked: list[str] = []
+    data, num_parameters = None, None
+    try:
+        from footplate.data.load import load_data
+
+        data = load_data(profile).facts
+    except DataError as error:
+        problems.append(("data.train_data", _say(error)))
+    except MissingExtraError as error:
+        not_checked.append(f"data: {_say(error)}")
+    if data is None:
+        not_checked.append("model: its size depends on the data")
+    elif profile.model.architecture in BUILT_IN_ARCHITECTURES:
+        num_parameters = count_parameters(profile.model, data.input_shape, data.num_outputs)
+    if data is not None and num_parameters is None:
+        try:
+            with _torch_needed():
+                from footplate.trainer.architectures import build_model, count_model_parameters
+            num_parameters = count_model_parameters(build_model(profile, data))
+        except InputError as error:
+            problems.append(("model.architecture", _say(error)))
+        except MissingExtraError as error:
+            not_checked.append(f"model: {_say(error)}")
+    return {
+        "data": None if data is None else dataclasses.asdict(data),
+        "num_parameters": num_parameters,
+        "versions": _get_versions(),
+        "problems": problems,
+        "not_checked": not_checked,
+    }
+
+
+def _open(arguments: list[str]) -> tuple[RunDir, Profile]:
+    if len(arguments) != 1:
+        raise InputError("the worker needs exactly one run directory")
+    run = RunDir(path=Path(arguments[0]).absolute())
+    return run, load_profile(run.path / "profile.yaml")
+
+
+def _load_data(profile: Profile) -> LoadedData:
+    """Load the data and say what was found, before torch is loaded: a mistake in them shows at once."""
+    from footplate.data.load import load_data
+
+    data = load_data(profile)
+    _log.info("data:   %s", data.facts.source)
+    for line in data.found:
+        _log.info("        %s", line)
+    return data
+
+
+def _start_logging(profile: Profile) -> None:
+    """Send the log to stdout, line by line, and to the profile's file."""
+    settings = profile.logging
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if settings.log_file is not None:
+        file = profile.base_dir / (settings.log_dir or "") / settings.log_file
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"logging.log_file: {file} cannot be written: {error.strerror}") from error
+    logging.basicConfig(level=settings.console_log_level, format=settings.log_format, handlers=handlers, force=True)
+    if isinstance(sys.stdout, type(sys.__stdout__)):
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def _torch_needed() -> Any:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "safetensors"):
+            raise MissingExtraError(error.name, "train") from error
+        raise
+
+
+def _get_versions() -> dict[str, str]:
+    """Return the versions that are there, without importing torch."""
+    versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        versions["pytorch"] = metadata.version("torch")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.version.cuda:
+        versions["cuda"] = torch.version.cuda
+    return versions
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
+
+
+def _say(error: FootplateError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _fail(error: FootplateError, code: int) -> int:
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  hint: {error.hint}\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
