@@ -17,7 +17,7 @@ from footplate.data.tables import Column, Table
 from footplate.errors import DataError, MissingExtraError
 from footplate.profile.sections.data import Columns
 
-__all__ = ["EMPTY_CELLS", "find_delimiter", "open_csv", "read_csv", "read_parquet"]
+__all__ = ["EMPTY_CELLS", "find_delimiter", "open_csv", "open_parquet", "read_csv", "read_parquet"]
 
 EMPTY_CELLS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL"})
 """What counts as an empty cell."""
@@ -209,7 +209,7 @@ def _is_number(text: str) -> bool:
 
 def read_parquet(files: Sequence[Path], columns: Columns, kinds: Mapping[str, bool] | None = None) -> Table:
     """Read parquet files into one table; ``kinds`` as for ``read_csv``."""
-    tables = [_open_parquet(file) for file in files]
+    tables = [_read_parquet_file(file) for file in files]
     header = list(tables[0].schema.names)
     if not header:
         raise DataError(f"{files[0]}: no columns", hint="the data are empty; check how they were written")
@@ -236,19 +236,34 @@ def read_parquet(files: Sequence[Path], columns: Columns, kinds: Mapping[str, bo
     )
 
 
-def _open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Any:
+    """Open a parquet file (pyarrow's ParquetFile, to be closed); its header is read and checked."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "train") from error
     try:
-        return parquet.read_table(path, partitioning=None)
+        return parquet.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{path}: cannot be read as parquet: {str(error).splitlines()[0]}",
-            hint="the file is damaged, incomplete or of another format; write it again",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _read_parquet_file(path: Path) -> Any:
+    with open_parquet(path) as file:
+        import pyarrow as pa
+
+        try:
+            return file.read()
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: cannot be read as parquet: {(str(error).splitlines() or [type(error).__name__])[0]}",
+        hint="the file is damaged, incomplete or of another format; write it again",
+    )
 
 
 def _convert_parquet(name: str, pieces: list[Any], where: str, kinds: Mapping[str, bool] | None) -> Column:

@@ -242,8 +242,9 @@ def _check_categories(table: Table, column: Column) -> None:
             f"{column.not_a_number} is no number; the other cells of column `{column.name}` mostly are",
             hint="correct it, or leave the cell empty and set data.columns.missing",
         )
+    others = [other.name for other in table.inputs if len(other.values) <= MAX_CATEGORIES]
     raise DataError(
         f"{table.names[0]}: column `{column.name}` is text with {len(column.values):,} different values "
         f"(at most {MAX_CATEGORIES} are taken as categories)",
-        hint=f"leave it out: data.columns.inputs = all columns that are wanted, without `{column.name}`",
+        hint=f"leave it out: data.columns.inputs: [{', '.join(others)}]",
     )
