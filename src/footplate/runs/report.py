@@ -27,6 +27,7 @@ NAME = "report.md"
 _MAX_CLASSES = 20  # a larger confusion matrix is shown as its most frequent mistakes
 _MAX_EVENTS = 40
 _QUIET_EVENTS = ("data", "start", "evaluation")
+_JOURNALS = {"journal.rank0": "every metric and event of the training", "journal.system": "what the machine did"}
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 32
 
@@ -332,7 +333,7 @@ def _render_files(seen: _Seen) -> list[str]:
             rows.append((f"`{name}`", text))
     for attempt in seen.run.attempts():
         rows += [(f"`{path.relative_to(root)}`", "what it printed") for path in sorted(attempt.path.glob("log.*.txt"))]
-        rows += [(f"`{path.relative_to(root)}`", "every metric and event") for path in attempt.journals()]
+        rows += [(f"`{path.relative_to(root)}`", _JOURNALS.get(path.stem, "metrics")) for path in attempt.journals()]
     return ["## Files", "", f"In `{root}`:", "", *_table(("file", ""), rows)]
 
 
@@ -353,7 +354,10 @@ def format_value(value: object) -> str:
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    text = f"{value:.4g}"
+    return f"{value:.6g}" if float(text).is_integer() else text  # 0.99997 is not 1
 
 
 def _to_seconds(text: str) -> float:

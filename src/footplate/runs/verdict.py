@@ -181,7 +181,9 @@ def _join_units(count: int, size: int, large: str, small: str) -> str:
 
 
 def format_gb(size_gb: float) -> str:
-    """Return a size in the unit that suits it: ``12 kB``, ``3.4 MB``, ``79.6 GB``."""
+    """Return a size in the unit that suits it: ``337 B``, ``12 kB``, ``3.4 MB``, ``79.6 GB``."""
+    if size_gb < 0.9995e-6:
+        return f"{size_gb * 1e9:.0f} B"
     if size_gb < 0.0009995:
         return f"{size_gb * 1e6:.3g} kB"
     if size_gb < 0.9995:

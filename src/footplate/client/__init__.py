@@ -1,0 +1,102 @@
+"""The platform from Python: the same steps as the command line, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from footplate.errors import NotFoundError
+from footplate.profile.facts import Facts
+from footplate.profile.model import Profile
+from footplate.record.journal_reader import Point, read_metrics
+from footplate.record.rundir import RunDir
+from footplate.record.state import Status, get_status
+from footplate.runs.inspect import inspect
+from footplate.runs.launch import Launched, follow, launch
+from footplate.runs.measure import measure
+from footplate.runs.plan import Measurement, Plan, plan
+from footplate.runs.report import write_report
+from footplate.runs.store import Store, StoredRun
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Inspects, plans, launches and observes trainings.
+
+    >>> profile = load_profile("footplate.yaml", overrides=["training.max_epochs=3"])
+    >>> client = Client()
+    >>> plan = client.plan(profile, client.inspect(profile))   # runs nothing; print(plan) shows everything
+    >>> run = client.launch(plan)                              # the only step with a side effect
+    >>> client.wait(run).state, client.get_result(run)["metrics"]
+    """
+
+    def __init__(self) -> None:
+        self._launched: dict[str, Launched] = {}
+
+    def inspect(self, profile: Profile, *, timeout_s: float = 60.0) -> Facts:
+        """Return what there is to know before planning: data, network, machine; bounded in time."""
+        return inspect(profile, timeout_s=timeout_s)
+
+    def measure(self, profile: Profile, *, timeout_s: float = 300.0) -> Measurement:
+        """Run 50 real steps and return what they took; RunFailedError when they fail."""
+        return measure(profile, timeout_s=timeout_s)
+
+    def plan(self, profile: Profile, facts: Facts, *, name: str = "", allow: Sequence[str] = ()) -> Plan:
+        """Return what would run. Pure: nothing is started, opened or asked."""
+        return plan(profile, facts, name=name, allow=allow)
+
+    def launch(self, plan: Plan) -> RunDir:
+        """Start what the plan says, in the background, and return its run; PlanError when lint errors stop it."""
+        plan.check()
+        launched = launch(plan.job)
+        self._launched[launched.run.id] = launched
+        return launched.run
+
+    def find(self, text: str) -> RunDir:
+        """Return the run that a unique prefix of its id, or a path, means; NotFoundError names the candidates."""
+        with Store() as store:
+            return store.find(text)
+
+    def list_runs(self, *, limit: int | None = None) -> Sequence[StoredRun]:
+        """Return the runs, newest first."""
+        with Store() as store:
+            return store.list(limit=limit)
+
+    def status(self, run: RunDir) -> Status:
+        """Return the state of a run and how it is known."""
+        return get_status(run)
+
+    def wait(self, run: RunDir) -> Status:
+        """Wait until a run that this client launched has ended, and return its state.
+
+        The wait is as long as the run. Ctrl-C is passed on to the run, which ends in good order.
+        """
+        launched = self._launched.pop(run.id, None)
+        if launched is None:
+            raise NotFoundError(f"run {run.id} was not launched by this client", hint="ask for its status instead")
+        return follow(launched)
+
+    def get_logs(self, run: RunDir, *, attempt: int | None = None, rank: int = 0) -> str:
+        """Return what a rank has printed in an attempt (the last one, when none is named)."""
+        attempts = run.attempts()
+        if not attempts:
+            return ""
+        path = (attempts[-1] if attempt is None else run.get_attempt(attempt)).log_path(rank)
+        if not path.exists():
+            raise NotFoundError(f"run {run.id} has no log of rank {rank} in attempt {attempt or attempts[-1].number}")
+        return path.read_text(encoding="utf-8", errors="replace")
+
+    def get_metrics(self, run: RunDir) -> Mapping[str, Sequence[Point]]:
+        """Return the points of every metric, by step, over all attempts."""
+        return read_metrics(run)
+
+    def get_result(self, run: RunDir) -> Mapping[str, Any]:
+        """Return what came out (`result.json`); NotFoundError when the run has not finished."""
+        result: Mapping[str, Any] = run.read_json("result.json")
+        return result
+
+    def report(self, run: RunDir) -> Path:
+        """Write the page about a run anew and return its path."""
+        return write_report(run)

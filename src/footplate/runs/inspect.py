@@ -1,0 +1,189 @@
+"""Gathers the facts a plan needs: the data, the network, the machine, the paths; bounded in time, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from footplate.errors import RecordError
+from footplate.profile.facts import DataFacts, DeviceFacts, Facts
+from footplate.profile.model import Profile
+from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
+from footplate.runs.home import get_home
+from footplate.runs.machine import get_device_facts, get_versions
+
+__all__ = ["inspect"]
+
+_SECTIONS = ("data", "model", "training", "transfer_learning", "reproducibility", "embedded_optimizations")
+"""Sections of the profile that change what the worker sees."""
+
+
+def inspect(profile: Profile, *, timeout_s: float = 60.0) -> Facts:
+    """Return what there is to know before planning.
+
+    The data and the network are looked at in a process of its own, for at most ``timeout_s`` seconds. What cannot be
+    seen is named in ``Facts.not_checked``; what is wrong with what was seen is in ``Facts.problems``.
+    """
+    device = get_device_facts(profile.base_dir / profile.resources.output_dir)
+    versions = get_versions()
+    missing = tuple(_find_missing(profile))
+    if profile.entrypoint.is_set:
+        return Facts(device=device, versions=versions, missing_paths=missing)
+    seen = {} if _is_data_missing(missing) else _look(profile, versions, timeout_s)
+    return _build_facts(seen, device, versions, missing)
+
+
+def _is_data_missing(missing: tuple[tuple[str, str], ...]) -> bool:
+    return any(key.startswith("data.") for key, _ in missing)
+
+
+def _find_missing(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Yield (key, path) of each file the profile names that is not there."""
+    named = {
+        "entrypoint.script": profile.entrypoint.script,
+        "transfer_learning.pretrained_model_path": profile.transfer_learning.pretrained_model_path,
+        "environment.requirements_file": profile.environment.requirements_file,
+    }
+    if not profile.entrypoint.is_set:
+        named |= {key: text for key, text in _get_data_sources(profile).items() if _is_path(text)}
+    for key, text in named.items():
+        if text and not (profile.base_dir / text).exists():
+            yield key, text
+
+
+def _get_data_sources(profile: Profile) -> dict[str, str]:
+    data = profile.data
+    named = {"data.train_data": data.train_data, "data.val_data": data.val_data, "data.test_data": data.test_data}
+    return {key: text for key, text in named.items() if text}
+
+
+def _is_path(text: str) -> bool:
+    """Return whether a data source is a file or folder here, not ``sklearn:digits`` or ``s3://…``."""
+    return ":" not in text or Path(text).exists()
+
+
+def _look(profile: Profile, versions: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+    """Return what the worker sees, from the cache when nothing has changed since."""
+    cached = _get_cache_file(profile, versions)
+    if cached is not None and (seen := _read_cache(cached)) is not None:
+        return seen
+    seen = _ask_worker(profile, timeout_s)
+    if cached is not None and not seen.get("problems") and not seen.get("not_checked"):
+        _write_cache(cached, seen)
+    return seen
+
+
+def _ask_worker(profile: Profile, timeout_s: float) -> dict[str, Any]:
+    request = json.dumps({"profile_yaml": profile.to_yaml()})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "footplate.worker", "inspect"],
+            input=request,
+            capture_output=True,
+            text=True,
+            cwd=profile.base_dir,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"not_checked": [f"data and model: looking at them took longer than {timeout_s:g} s"]}
+    except OSError as error:
+        return {"not_checked": [f"data and model: the worker could not be started: {error}"]}
+    try:
+        seen = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else None
+    except json.JSONDecodeError:
+        seen = None
+    if not isinstance(seen, dict):
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        return {"not_checked": [f"data and model: the worker ended with {done.returncode}: {last}"]}
+    return seen
+
+
+def _get_cache_file(profile: Profile, versions: Mapping[str, str]) -> Path | None:
+    """Return where the facts are kept, or None when code of the user's decides them: it may change unseen."""
+    if profile.model.architecture not in BUILT_IN_ARCHITECTURES:
+        return None
+    sources = _get_data_sources(profile)
+    files = [stamp for text in sources.values() if _is_path(text) for stamp in _list_files(profile.base_dir / text)]
+    if any(":" in text and not text.startswith("sklearn:") for text in sources.values() if not _is_path(text)):
+        return None
+    from footplate import __version__
+
+    whole = profile.model_dump(mode="json")
+    asked = {
+        "profile": {name: whole[name] for name in _SECTIONS},
+        "base_dir": str(profile.base_dir),
+        "files": sorted(files),
+        "footplate": [__version__, _stamp_source()],
+        "python": sys.executable,
+        "versions": dict(versions),
+    }
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+    return get_home() / "cache" / f"facts-{digest[:32]}.json"
+
+
+def _list_files(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of change of a file, or of each file in a folder."""
+    for entry in sorted(path.iterdir()) if path.is_dir() else [path]:
+        stat = entry.stat()
+        yield str(entry), stat.st_size, stat.st_mtime_ns
+
+
+def _stamp_source() -> int:
+    """Return when the code that looks was last changed: an editable install keeps its version while it changes."""
+    root = Path(__file__).resolve().parent.parent
+    files = [*(root / "data").glob("*.py"), *(root / "profile").glob("*.py"), root / "worker.py"]
+    return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+
+
+def _read_cache(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not there, or torn by a crash: looked at again and written anew
+    return value if isinstance(value, dict) else None
+
+
+def _write_cache(path: Path, seen: Mapping[str, Any]) -> None:
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(seen), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)  # a full disk or a home that cannot be written costs the cache, nothing else
+
+
+def _build_facts(
+    seen: Mapping[str, Any],
+    device: DeviceFacts,
+    versions: Mapping[str, str],
+    missing: tuple[tuple[str, str], ...],
+) -> Facts:
+    data = seen.get("data")
+    not_checked = [str(text) for text in seen.get("not_checked", ())]
+    if not seen and missing:
+        not_checked.append(f"data and model: {', '.join(path for _, path in missing)} is not there")
+    return Facts(
+        data=_parse_data(data) if isinstance(data, dict) else None,
+        device=device,
+        num_parameters=seen.get("num_parameters"),
+        versions={**versions, **{k: str(v) for k, v in seen.get("versions", {}).items() if v}},
+        missing_paths=missing,
+        problems=tuple((str(key), str(text)) for key, text in seen.get("problems", ())),
+        not_checked=tuple(not_checked),
+    )
+
+
+def _parse_data(value: Mapping[str, Any]) -> DataFacts:
+    try:
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        return DataFacts(**fields)
+    except TypeError as error:
+        raise RecordError(f"the worker's facts cannot be read: {error}", hint="is it the same Footplate?") from error

@@ -1,0 +1,113 @@
+"""Inspecting: facts that were seen, bounded in time, cached by content; never a guess."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from footplate.profile.load import load_profile_text
+from footplate.profile.model import Profile
+from footplate.runs.home import get_home
+from footplate.runs.inspect import inspect
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", x=rng.normal(size=(100, 4)).astype("float32"), y=rng.integers(0, 3, 100))
+    return tmp_path
+
+
+def load(folder: Path, text: str) -> Profile:
+    return load_profile_text(text, base_dir=folder)
+
+
+def test_sees_data_parameters_machine_and_versions(folder: Path) -> None:
+    facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {hidden_size: 8, num_layers: 1}"))
+    assert facts.problems == ()
+    assert facts.not_checked == ()
+    assert facts.data is not None
+    assert facts.data.num_train + facts.data.num_val + facts.data.num_test == 100
+    assert facts.data.input_shape == (4,)
+    assert len(facts.data.classes) == 3
+    assert facts.num_parameters == (4 * 8 + 8) + (8 * 3 + 3)
+    assert facts.device is not None
+    assert facts.device.num_cpus >= 1
+    assert "python" in facts.versions
+
+
+def test_is_cached_until_the_data_change(folder: Path) -> None:
+    profile = load(folder, "data: {train_data: a.npz}")
+    first = inspect(profile)
+    (cached,) = (get_home() / "cache").glob("facts-*.json")
+    seen = json.loads(cached.read_text())
+    seen["data"]["source"] = "from the cache"
+    cached.write_text(json.dumps(seen))
+    again = inspect(profile).data
+    assert again is not None
+    assert again.source == "from the cache"
+    os.utime(folder / "a.npz", ns=(1, 1))
+    assert inspect(profile).data == first.data
+
+
+def test_a_torn_cache_file_is_looked_past(folder: Path) -> None:
+    profile = load(folder, "data: {train_data: a.npz}")
+    first = inspect(profile)
+    (cached,) = (get_home() / "cache").glob("facts-*.json")
+    cached.write_text('{"data": {"sour')
+    assert inspect(profile).data == first.data
+
+
+def test_wrong_data_are_a_problem_with_its_key_and_are_not_cached(folder: Path) -> None:
+    values = np.ones((10, 2))
+    values[3, 1] = np.nan
+    np.savez(folder / "bad.npz", x=values, y=np.zeros(10))
+    facts = inspect(load(folder, "data: {train_data: bad.npz}"))
+    ((key, message),) = facts.problems
+    assert key.startswith("data")
+    assert "bad.npz" in message
+    assert facts.data is None
+    assert not list((get_home() / "cache").glob("*"))
+
+
+def test_names_each_path_that_is_not_there(folder: Path) -> None:
+    text = "data: {train_data: a.npz, val_data: no.npz}\nenvironment: {requirements_file: r.txt}"
+    facts = inspect(load(folder, text))
+    assert facts.missing_paths == (("environment.requirements_file", "r.txt"), ("data.val_data", "no.npz"))
+    assert facts.data is None
+    assert any("no.npz" in text for text in facts.not_checked)
+
+
+def test_says_when_looking_takes_too_long(folder: Path) -> None:
+    facts = inspect(load(folder, "data: {train_data: a.npz}"), timeout_s=0.01)
+    assert facts.data is None
+    assert facts.not_checked == ("data and model: looking at them took longer than 0.01 s",)
+
+
+def test_looks_at_no_data_for_code_of_the_users_own(folder: Path) -> None:
+    facts = inspect(load(folder, "entrypoint: {script: train.py}"))
+    assert facts.missing_paths == (("entrypoint.script", "train.py"),)
+    assert facts.data is None
+    assert facts.not_checked == ()
+
+
+def test_counts_a_class_of_the_users_in_the_worker(folder: Path) -> None:
+    pytest.importorskip("torch")
+    (folder / "mine.py").write_text(
+        "import torch\nclass Net(torch.nn.Linear):\n"
+        "    def __init__(self, input_shape, num_outputs):\n        super().__init__(input_shape[0], num_outputs)\n"
+    )
+    facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {architecture: 'mine:Net'}"))
+    assert facts.problems == ()
+    assert facts.num_parameters == 4 * 3 + 3
+    assert not list((get_home() / "cache").glob("*"))  # the class may change without a trace in the profile
+
+
+def test_a_class_that_cannot_be_built_is_a_problem(folder: Path) -> None:
+    pytest.importorskip("torch")
+    facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {architecture: 'nowhere:Net'}"))
+    assert any("nowhere" in message for _, message in facts.problems)
