@@ -1,0 +1,111 @@
+"""Shows how a training goes: a bar on a terminal, the run's own plain lines anywhere else."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from footplate.record.journal_reader import Entry
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+_WIDTH = 80
+_KEPT_LINES = 20
+
+
+class Progress:
+    """Takes what a run prints and records, as it comes, and shows it on stderr.
+
+    On a terminal a training that tells its steps gets a bar; until it does, and for code that never does, what is
+    printed is shown as it is.
+    """
+
+    def __init__(self, *, quiet: bool = False, hides_log: bool = True) -> None:
+        self._quiet = quiet
+        self._on_terminal = sys.stderr.isatty()
+        self._hides_log = hides_log and self._on_terminal
+        self._bar: tqdm[Any] | None = None
+        self._shown: dict[str, str] = {}
+        self._last: list[str] = []
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """Return the end of what was printed but not shown."""
+        return tuple(self._last[-_KEPT_LINES:]) if self._quiet or self._hides_log else ()
+
+    def on_log(self, text: str) -> None:
+        """Take what the run has printed."""
+        if self._quiet or self._hides_log:
+            self._last = [*self._last, *text.splitlines()][-_KEPT_LINES:]
+        else:
+            click.echo(text, nl=False, err=True)
+
+    def on_entry(self, entry: Entry) -> None:
+        """Take what the run has recorded."""
+        if self._quiet or not self._hides_log:
+            return
+        name = entry.data.get("name") if entry.kind == "event" else ""
+        if name == "data":
+            for line in entry.data.get("found", ()):
+                self._say(f"  {line}")
+        elif name == "start":
+            self._start(entry.data)
+        elif name in ("early_stopping", "interrupted"):
+            self._say(f"{str(name).replace('_', ' ')} at step {entry.data.get('step', '?')}")
+        elif entry.kind == "metrics":
+            self._advance(int(entry.data["step"]), entry.data["values"])
+
+    def close(self) -> None:
+        """Take the bar away, finished or not."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _start(self, data: Mapping[str, Any]) -> None:
+        from tqdm import tqdm
+
+        total = int(data.get("total_steps", 0))
+        parts = [f"{total:,} steps"]
+        if "num_parameters" in data:
+            parts.append(f"{data['num_parameters']:,} parameters")
+        if "device" in data:
+            parts.append(f"on {data['device']}")
+        self._say("  " + " · ".join(parts))
+        tqdm.monitor_interval = 0  # no thread of its own: the journal is looked at often enough
+        self._bar = tqdm(
+            total=total,
+            file=sys.stderr,
+            ncols=min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns),
+            bar_format="{percentage:3.0f}% {bar:14} {n_fmt}/{total_fmt} {remaining}{postfix}",
+            leave=True,
+        )
+
+    def _advance(self, step: int, values: Mapping[str, float]) -> None:
+        if self._bar is None:
+            return
+        for name, label, form in (
+            ("train/loss", "loss", "{:.4g}"),
+            ("val/loss", "val", "{:.4g}"),
+            ("val/accuracy", "val acc", "{:.3f}"),
+            ("train/samples_per_s", "", "{:,.0f}/s"),
+        ):
+            if name in values:
+                self._shown[name] = f"{label} {form.format(values[name])}".strip()
+        if "val/accuracy" in self._shown:
+            self._shown.pop("val/loss", None)  # one number of the validation is enough beside the bar
+        self._bar.set_postfix_str(" ".join(self._shown.values()), refresh=False)
+        self._bar.update(max(0, step - self._bar.n))
+        self._bar.refresh()
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
