@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from footplate.record import exit_codes
 
-__all__ = ["Cause", "Ending", "classify_ending"]
+__all__ = ["Cause", "Ending", "classify_ending", "find_exception"]
 
 
 class Cause(StrEnum):
@@ -62,9 +62,10 @@ def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
         return Cause.preempted, f"{died}: stopped early with a checkpoint"
     if code == exit_codes.OUT_OF_MEMORY:
         return Cause.out_of_memory, f"{died}: out of memory"
-    if ending.signal == "SIGKILL" and ending.oom_kills > 0:
+    # 137 and 152 are what a shell tells when SIGKILL or SIGXCPU ended the command it ran.
+    if code == 137 and ending.oom_kills > 0:
         return Cause.out_of_memory, f"{died}; the kernel's count of kills for memory grew by {ending.oom_kills}"
-    if ending.signal == "SIGXCPU":
+    if code == 152:
         return Cause.time_limit, f"{died}: over its limit of CPU time"
     if line := _find_last(_OUT_OF_MEMORY, ending.log_tail):
         return Cause.out_of_memory, f"{died}; the log says: {line}"

@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["find_start_time", "get_boot_id", "get_host", "is_alive", "list_session"]
+__all__ = ["find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
 
 _ON_LINUX = sys.platform.startswith("linux")
 _TIMEOUT_S = 5.0
@@ -52,34 +53,56 @@ def is_alive(pid: int | None, start: float | None) -> bool:
     return pid is not None and start is not None and find_start_time(pid) == start
 
 
-def list_session(leader: int) -> list[tuple[int, str]]:
-    """Return PID and name of the living processes in the session or process group that ``leader`` opened."""
+def list_family(leader: int) -> dict[int, str]:
+    """Return PID and name of the living processes that descend from ``leader`` or share the session it opened.
+
+    The leader itself is not among them. A process that left both its parent and its session is not found.
+    """
+    table = _list_processes()
+    family = {leader}
+    grown = True
+    while grown:
+        more = {
+            pid for pid, row in table.items() if pid not in family and (row.parent in family or row.group == leader)
+        }
+        grown = bool(more)
+        family |= more
+    return {pid: table[pid].name for pid in sorted(family - {leader}) if pid in table}
+
+
+@dataclass(frozen=True)
+class _Row:
+    parent: int
+    group: int
+    """The session on Linux: a shell with job control gives its children groups of their own."""
+    name: str
+
+
+def _list_processes() -> dict[int, _Row]:
+    """Return all living processes."""
+    table = {}
     if not _ON_LINUX:
-        rows = (line.split(maxsplit=3) for line in _ask(["ps", "-A", "-o", "pid=,pgid=,stat=,comm="]).splitlines())
-        return [(int(row[0]), row[3]) for row in rows if len(row) == 4 and int(row[1]) == leader and row[2][0] != "Z"]
-    members = []
-    for name in os.listdir("/proc"):
-        fields = _read_stat(int(name)) if name.isdecimal() else None
-        if fields and fields[0] not in "ZX" and str(leader) in fields[2:4]:
-            members.append((int(name), _read_name(int(name))))
-    return members
+        for line in _ask(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,comm="]).splitlines():
+            words = line.split(maxsplit=4)
+            if len(words) == 5 and not words[3].startswith("Z"):
+                table[int(words[0])] = _Row(int(words[1]), int(words[2]), words[4].rpartition("/")[2])
+        return table
+    for entry in os.listdir("/proc"):
+        fields = _read_stat(int(entry)) if entry.isdecimal() else None
+        if fields and fields[0] not in "ZX":
+            table[int(entry)] = _Row(int(fields[1]), int(fields[3]), fields[-1])
+    return table
 
 
 def _read_stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on: 0 state, 1 parent, 2 group, 3 session, 19 start time."""
+    """Return /proc/PID/stat from the state on, and the name last: 0 state, 1 parent, 3 session, 19 start, -1 name."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace")
     except OSError:
         return None
-    # The name before it stands in brackets and may hold spaces and brackets itself.
-    return text.rpartition(")")[2].split()
-
-
-def _read_name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return "?"
+    # The name stands in brackets and may hold spaces and brackets itself.
+    head, _, rest = text.rpartition(")")
+    return [*rest.split(), head.partition("(")[2]]
 
 
 def _ask(argv: list[str]) -> str:

@@ -100,6 +100,9 @@ def _look_here(attempt: Attempt, receipt: Receipt) -> Status:
     latest = find_receipt(attempt)
     if latest is not None and latest.ended_at is not None:
         return _make_status(latest, _get_final_state(latest), latest.evidence)
+    if latest is not None and latest.exit_code is not None:
+        killed = "its wrapper was killed before it had listed the artifacts"
+        return _make_status(latest, _get_final_state(latest), latest.evidence, killed)
     if any(entry.data.get("name") == "finish" for entry in read_last_events(attempt)):
         said = "the journal says that the training finished"
         return _make_status(receipt, RunState.succeeded, said, f"no end in the receipt: {reason}")
@@ -112,6 +115,8 @@ def _look_from_afar(receipt: Receipt, now: datetime) -> Status:
     if silence_s < _MAX_SILENCE_S:
         state = RunState.running if receipt.pid is not None else RunState.starting
         return _make_status(receipt, state, said)
+    if receipt.exit_code is not None:
+        return _make_status(receipt, _get_final_state(receipt), receipt.evidence, said)
     return _make_status(
         receipt, RunState.unknown, said, f"the limit is {_MAX_SILENCE_S:.0f} s, and {receipt.host} cannot be seen here"
     )
