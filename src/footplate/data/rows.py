@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,17 @@ class Rows:
         """Return a copy of these rows, in this order."""
         if len(self.parts) == 1:
             return _take(self.parts[0], indices)
+        order = indices.argsort(kind="stable")
+        ascending = indices[order]
+        ends = ascending.searchsorted(self.starts)
+        local = ascending - self.starts[:-1].repeat(np.diff(ends))
+        pieces = [
+            _take(self.parts[owner], local[begin:end])
+            for owner, (begin, end) in enumerate(pairwise(ends.tolist()))
+            if begin < end
+        ]
         result = np.empty((len(indices), *self.shape), self.dtype)
-        owners = np.searchsorted(self.starts, indices, side="right") - 1
-        for owner in np.unique(owners):
-            wanted = owners == owner
-            result[wanted] = _take(self.parts[owner], indices[wanted] - self.starts[owner])
+        result[order] = np.concatenate(pieces) if pieces else result
         return result
 
     def chunks(self) -> Iterator[tuple[int, Array]]:
@@ -116,9 +123,9 @@ def as_matrix_rows(rows: Rows) -> Rows:
 
 
 def _take(part: Array, indices: Indices) -> Array:
-    """Gather rows of one array; np.take would first copy the whole of an array that is unaligned or not in C order."""
+    """Gather rows of one array; take() would first copy the whole of an array that is unaligned or not in C order."""
     if part.flags.c_contiguous and part.flags.aligned:
-        return np.take(part, indices, axis=0)
+        return part.take(indices, axis=0)
     return np.asarray(part[indices])
 
 
