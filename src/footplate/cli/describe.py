@@ -14,6 +14,7 @@ from footplate.cli.output import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     format_duration,
+    format_fact,
     format_path,
     format_size,
 )
@@ -64,12 +65,12 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
     lines = [f"{run.id} {status.state}{code}" + (f" after {format_duration(seconds)}" if seconds is not None else "")]
     if status.state is not RunState.succeeded:
         cause = f"{status.cause}: " if status.cause else ""
-        lines += [f"  why        {cause}{'; '.join(status.evidence)}"]
+        lines.append(format_fact("why", f"{cause}{'; '.join(status.evidence)}"))
     num_files, num_bytes = count_artifacts(run)
     if num_files:
         files = f"{num_files:,} file{'s' if num_files > 1 else ''}, {format_size(num_bytes)}"
-        lines.append(f"  artifacts  {files} in {format_path(run.artifacts)}")
-    lines.append(f"  next       footplate logs {run.id} · footplate rerun {run.id}")
+        lines.append(format_fact("artifacts", f"{files} in {format_path(run.artifacts)}"))
+    lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
     return lines
 
 

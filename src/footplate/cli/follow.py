@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import textwrap
 
@@ -20,8 +21,11 @@ def follow_and_tell(launched: Launched, *, quiet: bool = False, as_json: bool = 
 
     The output goes to stdout; with ``as_json`` it goes to stderr, because stdout is then the JSON at the end.
     """
-    if not quiet:
-        _tell_start(launched)
+    try:
+        if not quiet:
+            _tell_start(launched)
+    except KeyboardInterrupt:  # too early for `follow`, which passes it on from here
+        launched.process.send_signal(signal.SIGINT)
     status = follow(launched, _Printer(to_stderr=as_json).write)
     if not quiet:
         for line in describe_end(launched.run, status):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ __all__ = [
     "EXIT_OK",
     "format_age",
     "format_duration",
+    "format_fact",
     "format_path",
     "format_size",
     "json_option",
@@ -39,6 +41,9 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_CHECKPOINTED = 75
 EXIT_INTERRUPTED = 130
+
+_WIDTH = 80
+_LABEL_WIDTH = 12
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,6 +86,13 @@ def print_table(
         ]
         text = "  ".join(cells).rstrip()
         click.echo(text if width is None or len(text) <= width else text[: width - 1] + "…")
+
+
+def format_fact(label: str, text: str) -> str:
+    """Return a text behind its label, wrapped to 80 columns with the label standing out."""
+    indent = " " * (_LABEL_WIDTH + 2)
+    lines = textwrap.wrap(text, _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join([f"  {label:<{_LABEL_WIDTH}}{lines[0]}", *(indent + line for line in lines[1:])])
 
 
 def show_error(error: FootplateError, *, as_json: bool = False) -> None:

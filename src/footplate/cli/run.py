@@ -20,7 +20,7 @@ _STARTERS = ("python", "bash", "sh", "zsh", "fish", "node", "perl", "ruby", "jul
     "run",
     context_settings={"allow_interspersed_args": False},
     epilog="Ctrl-C stops the command and records that; a second one kills it. Files that the command writes to the "
-    "directory in $FOOTPLATE_OUTPUT_DIR are kept as artifacts. Exit code: 0 done, 1 the command failed, 2 bad input, "
+    "directory in $FOOTPLATE_OUTPUT_DIR are kept as artifacts. It reads what is piped in, not the terminal. Exit code: 0 done, 1 the command failed, 2 bad input, "
     "75 checkpointed, 130 interrupted; the command's own code is shown, and in --json.",
 )
 @click.option("--name", help="Name of the run; by default the script's.")
@@ -33,7 +33,7 @@ _STARTERS = ("python", "bash", "sh", "zsh", "fish", "node", "perl", "ruby", "jul
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print only what the command prints.")
 @json_option
-@click.argument("argv", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("argv", metavar="-- COMMAND...", nargs=-1, type=click.Path())  # a path: shells complete it
 def command(
     name: str | None, experiment: str, output_dir: Path, quiet: bool, as_json: bool, argv: tuple[str, ...]
 ) -> int:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import click
 
 from footplate.cli.describe import find_result, format_command, get_seconds, read_last_metrics, run_to_json
 from footplate.cli.names import find_run, run_argument
-from footplate.cli.output import format_age, format_duration, format_path, json_option, print_json, print_text
+from footplate.cli.output import (
+    format_age,
+    format_duration,
+    format_fact,
+    format_path,
+    json_option,
+    print_json,
+    print_text,
+)
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
 
 __all__ = ["command"]
-
-_WIDTH = 80
-_INDENT = 13
 
 
 @click.command("status")
@@ -36,10 +39,7 @@ def command(name: str | None, as_json: bool) -> None:
         return
     print_text(f"{run.id} {status.state}" + (f" (attempt {status.attempt})" if status.attempt > 1 else ""))
     for label, text in _list_facts(run, status, last):
-        lines = textwrap.wrap(text, _WIDTH - _INDENT, break_long_words=False, break_on_hyphens=False) or [""]
-        print_text(f"  {label:<{_INDENT - 2}}{lines[0]}")
-        for line in lines[1:]:
-            print_text(" " * _INDENT + line)
+        print_text(format_fact(label, text))
 
 
 def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]]) -> list[tuple[str, str]]:

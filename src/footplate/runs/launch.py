@@ -51,6 +51,7 @@ RUN_DIR_TOKEN = "{run_dir}"  # noqa: S105  # an argument of this name becomes th
 _FIRST_POLL_S = 0.02
 _LAST_POLL_S = 0.2
 _END_LIMIT_S = 30.0  # after the receipt has its end, the wrapper has this long to leave
+_BACKGROUND_LIMIT_S = 30.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -347,7 +348,9 @@ class _Background:
             self._error = error
 
     def get(self) -> dict[str, object]:
-        self._thread.join()
+        self._thread.join(_BACKGROUND_LIMIT_S)
+        if self._thread.is_alive():
+            raise RecordError(f"this machine did not tell its environment within {_BACKGROUND_LIMIT_S:.0f} s")
         if self._error is not None:
             raise self._error
         return self._result
@@ -396,7 +399,9 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
         seen.append(number)
         process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    # What is ignored (SIGHUP under nohup) stays ignored.
+    caught = [number for number in _FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in caught}
     try:
         yield
     finally:

@@ -22,7 +22,9 @@ __all__ = ["compare_environments", "rerun"]
 _TREE = "tree"
 _MAX_NAMES = 5
 # Neither code nor data: made anew by the tools that use them.
-_CACHES = frozenset({".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox"})
+_CACHES = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".code"}
+)
 
 
 def rerun(run: RunDir, extra_args: Sequence[str] = ()) -> Launched:
@@ -58,7 +60,7 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any]) -> t
         for name in sorted({*old_packages, *new_packages})
         if old_packages.get(name) != new_packages.get(name)
     ]
-    if changed:
+    if changed and old_packages and new_packages:
         lines.append(f"packages: {_join(changed)}")
     return tuple(lines)
 
@@ -157,34 +159,36 @@ def _link_left_out(snapshot: Snapshot, run: RunDir, tree: Path) -> tuple[list[st
     if not root.is_dir():
         return [], sorted(named)
     code = {path for path, _, _ in snapshot.files} | set(find_code_files(root, run.path).paths)
-    folders = {str(parent) for path in code | named for parent in PurePosixPath(path).parents}
     linked = []
-    for name in _find_left_out(root, ".", named, code, folders):
-        link = tree / name
-        if name in named or not _is_output(root / name, run):
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(root / name)
-            linked.append(name)
+    for name in _find_left_out(root, named, code, run):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).symlink_to(root / name)
+        linked.append(name)
     return linked, sorted(name for name in named if not os.path.lexists(root / name))
 
 
-def _find_left_out(root: Path, folder: str, named: set[str], code: set[str], folders: set[str]) -> Iterator[str]:
-    """Yield what lies in a folder and is not code, as few names as possible: a whole folder where it holds no code."""
-    for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
-        name = entry.name if folder == "." else f"{folder}/{entry.name}"
-        if name in named:
-            yield name
-        elif name in code or entry.name in _CACHES:
-            continue
-        elif name in folders and entry.is_dir(follow_symlinks=False):
-            yield from _find_left_out(root, name, named, code, folders)
-        else:
-            yield name
+def _find_left_out(root: Path, named: set[str], code: set[str], run: RunDir) -> Iterator[str]:
+    """Yield what is not code, in as few names as possible: a whole folder where it holds no code."""
+    folders = {str(parent) for path in code | named for parent in PurePosixPath(path).parents}
+
+    def look(folder: str) -> Iterator[str]:
+        for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+            name = entry.name if folder == "." else f"{folder}/{entry.name}"
+            if name in named:
+                yield name
+            elif name in code or entry.name in _CACHES or _is_output(root / name, run):
+                continue
+            elif name in folders and entry.is_dir(follow_symlinks=False):
+                yield from look(name)
+            else:
+                yield name
+
+    return look(".")
 
 
 def _is_output(path: Path, run: RunDir) -> bool:
-    """Tell whether a path holds runs, or is one: what earlier runs made is nothing that a run needs."""
-    return path == run.path.parent or path in run.path.parents or (path / "run.json").is_file()
+    """Tell whether a path holds the runs, or is one: what earlier runs made is nothing that a run needs."""
+    return path == run.path.parent or (path / "run.json").is_file()
 
 
 def _join(names: Sequence[str]) -> str:
