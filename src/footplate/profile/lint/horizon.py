@@ -1,5 +1,7 @@
 """Rules about the length of a training: what is never reached, and what can never happen."""
 
+# ruff: noqa: D401  the docstring of a check is the text of its documentation page
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -80,8 +82,8 @@ def check_decay_unreachable(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def check_decay_early(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """The learning rate has decayed long before the training ends.
 
-    After `T_max` the learning rate stays at `eta_min`. With `eta_min: 0` nothing is learnt any more, and the rest of the
-    training is time for nothing.
+    After `T_max` the learning rate stays at `eta_min`. With `eta_min: 0` nothing is learnt any more, and the rest
+    of the training is time for nothing.
 
     To mend it, set `T_max` to the number of steps, or to null, or end the training earlier.
     """
@@ -136,15 +138,15 @@ def check_never_happens(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """
     training = profile.training
     total = find_horizon(profile, facts).total_steps
+    saving = training.checkpointing
     happenings = (
-        ("training.save_frequency", training.save_frequency, "no checkpoint is ever saved"),
-        ("training.checkpointing.frequency", training.checkpointing.frequency, "no checkpoint is ever saved"),
+        ("training.save_frequency", training.save_frequency if saving.enabled else None, "no checkpoint is saved"),
+        ("training.checkpointing.frequency", saving.frequency if saving.enabled else None, "no checkpoint is saved"),
         ("training.eval_frequency", training.eval_frequency, "the only evaluation is the one at the end"),
-        ("training.log_frequency", training.log_frequency, "no metric of the training is ever read"),
+        ("training.log_frequency", training.log_frequency, "no metric of the training is read"),
     )
     for path, frequency, effect in happenings:
-        is_off = "frequency" in path and not training.checkpointing.enabled and "eval" not in path and "log" not in path
-        if profile.is_set(path) and frequency is not None and frequency > total > 0 and not is_off:
+        if profile.is_set(path) and frequency is not None and frequency > total > 0:
             yield Hit(
                 path=path,
                 message=f"every {frequency:,} steps, but the training ends after {total:,}: {effect}",
@@ -217,7 +219,9 @@ def _rule(code: str, title: str, check: Check, *keys: str) -> Rule:
 
 
 RULES = (
-    _rule("limit-unreachable", "A limit of the training is never reached", check_limit_unreachable, "training.max_steps"),
+    _rule(
+        "limit-unreachable", "A limit of the training is never reached", check_limit_unreachable, "training.max_steps"
+    ),
     _rule(
         "decay-unreachable",
         "The training ends before the learning rate has decayed",

@@ -1,5 +1,7 @@
 """Rules about one thing that is said in two places."""
 
+# ruff: noqa: D401  the docstring of a check is the text of its documentation page
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -37,7 +39,7 @@ def check_two_spellings(profile: Profile, _: Facts) -> Iterator[Hit]:
                 path=older,
                 also=(winner,),
                 message=f"{_show(old_value)} disagrees with {winner}: {_show(value)}, which wins",
-                fix=f"take {older} out, or set {winner}: {_show(old_value)}",
+                fix=f"take {older} out, or set {winner}: {_write(old_value)}",
             )
 
 
@@ -67,9 +69,8 @@ def check_evaluation_times(profile: Profile, _: Facts) -> Iterator[Hit]:
     if strategy == "time_interval" and profile.validation.interval is None:
         yield Hit(
             path="validation.strategy",
-            message="time_interval without validation.interval has no time to go by",
+            message="time_interval without validation.interval evaluates every 10 minutes",
             fix="set validation.interval: 10m, or validation.strategy: epoch_end",
-            severity=Severity.error,
         )
     if strategy != "time_interval" and profile.validation.interval is not None:
         yield Hit(
@@ -88,9 +89,12 @@ def _get(profile: Profile, path: str) -> object:
 
 
 def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _write(value)
+
+
+def _write(value: object) -> str:
+    """Return a value as it is written in a profile."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 RULES = (

@@ -1,0 +1,248 @@
+"""Rules about the data: where they are, how they are split and scaled, and whether they are what was declared."""
+
+# ruff: noqa: D401  the docstring of a check is the text of its documentation page
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from footplate.profile.facts import Facts
+from footplate.profile.findings import Severity
+from footplate.profile.lint.rule import Check, Hit, Rule, find_task
+from footplate.profile.model import Profile
+
+__all__ = ["RULES"]
+
+_PREPROCESSING = "data.preprocessing"
+
+
+def check_nothing_to_train(profile: Profile, _: Facts) -> Iterator[Hit]:
+    """There is neither data to train on nor code to run.
+
+    A profile trains without code on `data.train_data`, or runs code of your own from `entrypoint`. This one does
+    neither.
+
+    To mend it, name the data or the code.
+    """
+    if not profile.data.train_data and not profile.entrypoint.is_set:
+        yield Hit(
+            path="data.train_data",
+            message="no data and no entrypoint: there is nothing to train on and nothing to run",
+            fix="name a file in data.train_data (sklearn:digits to try), or entrypoint.script: train.py",
+        )
+
+
+def check_missing_path(_: Profile, facts: Facts) -> Iterator[Hit]:
+    """A file or folder that the profile names does not exist.
+
+    Relative paths start from the directory in which the command is typed.
+
+    To mend it, correct the path, or type the command where the path is right.
+    """
+    for path, name in facts.missing_paths:
+        yield Hit(path=path, message=f"{name} does not exist", fix=f"correct {path}, or type the command elsewhere")
+
+
+def check_problem(section: str) -> Check:
+    """Return the rule that reports what inspecting one section has found."""
+
+    def check(_profile: Profile, facts: Facts) -> Iterator[Hit]:
+        for path, message in facts.problems:
+            if path.partition(".")[0] == section:
+                text, _, fix = message.rpartition("; ")
+                yield Hit(path=path, message=text or message, fix=fix if text else f"correct {path}")
+
+    return check
+
+
+def _describe(check: Check, text: str) -> Check:
+    check.__doc__ = text
+    return check
+
+
+def check_declared_shape(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """The data do not have the shape that the profile declares.
+
+    `data.input_shape` and `data.output_shape` say what the data are believed to be. When they are something else, the
+    wrong file is named or the profile is out of date.
+
+    To mend it, correct the shape, or name the right data.
+    """
+    data, declared = facts.data, profile.data
+    if data is None:
+        return
+    if declared.input_shape is not None and declared.input_shape != data.input_shape:
+        yield Hit(
+            path="data.input_shape",
+            also=("data.train_data",),
+            message=f"{list(declared.input_shape)} is declared, an input of the data has {list(data.input_shape)}",
+            fix=f"set data.input_shape: {list(data.input_shape)}",
+        )
+    if declared.output_shape is None:
+        return
+    found = (len(data.classes),) if data.classes else data.target_shape
+    if (declared.output_shape or (1,)) != (found or (1,)):
+        what = f"{len(data.classes)} classes" if data.classes else f"targets of shape {list(found)}"
+        yield Hit(
+            path="data.output_shape",
+            also=("data.train_data",),
+            message=f"{list(declared.output_shape)} is declared, the data have {what}",
+            fix=f"set data.output_shape: {list(found)}",
+        )
+
+
+def check_mean_std(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """Mean and standard deviation do not have one value for each feature.
+
+    A list that is shorter or longer than the features belongs to other data (three values are usual for colour images)
+    and cannot be applied.
+
+    To mend it, give one value for each feature, one value for all, or `auto`, which takes them from the training data.
+    """
+    settings = profile.data.preprocessing
+    shape = facts.data.input_shape if facts.data is not None else profile.data.input_shape
+    lists = {
+        name: value for name, value in (("mean", settings.mean), ("std", settings.std)) if isinstance(value, tuple)
+    }
+    if not settings.normalize:
+        return
+    num_features = _count_features(shape, profile.model.architecture)
+    for name, values in lists.items():
+        if num_features is not None and len(values) not in (1, num_features):
+            yield Hit(
+                path=f"{_PREPROCESSING}.{name}",
+                also=("data.input_shape",),
+                message=f"{len(values)} values for {num_features:,} features (inputs of shape {list(shape or ())})",
+                fix=f"set {_PREPROCESSING}.{name}: auto",
+            )
+    if len(lists) == 2 and len({len(values) for values in lists.values()} - {1}) > 1:
+        yield Hit(
+            path=f"{_PREPROCESSING}.mean",
+            also=(f"{_PREPROCESSING}.std",),
+            message=f"{len(lists['mean'])} means and {len(lists['std'])} standard deviations",
+            fix=f"set {_PREPROCESSING}.mean: auto and std: auto",
+        )
+
+
+def check_preprocessing(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """A setting of the preprocessing does nothing.
+
+    `mean` and `std` count only with `normalize: true`. Targets are normalised in a regression only.
+
+    To mend it, do what the finding says.
+    """
+    settings = profile.data.preprocessing
+    given = [name for name in ("mean", "std") if isinstance(getattr(settings, name), tuple)]
+    if given and not settings.normalize:
+        yield Hit(
+            path=f"{_PREPROCESSING}.{given[0]}",
+            also=(f"{_PREPROCESSING}.normalize",),
+            message=f"{' and '.join(given)} do nothing: normalize is false",
+            fix=f"set {_PREPROCESSING}.normalize: true",
+        )
+    if settings.normalize_targets and find_task(profile, facts) == "classification":
+        yield Hit(
+            path=f"{_PREPROCESSING}.normalize_targets",
+            message="does nothing: the targets are classes",
+            fix=f"take {_PREPROCESSING}.normalize_targets out",
+        )
+
+
+def _count_features(shape: tuple[int, ...] | None, architecture: str) -> int | None:
+    """Return how many means there are: one a column, or one a channel; None when the shape is not known."""
+    if shape is None:
+        return None
+    if len(shape) <= 1:
+        return prod(shape)
+    if len(shape) == 2:
+        return 1 if architecture == "cnn" else shape[1]
+    return shape[0] if len(shape) == 3 and not shape[-1] <= 4 < shape[0] else shape[-1]
+
+
+_SEEN = """The {what} cannot be used as the profile describes {it}.
+
+    Before anything starts, {looked}. {examples} The message says what was found, and where.
+
+    To mend it, do what the message says, and type `footplate plan` again.
+    """
+
+RULES = (
+    Rule(
+        code="nothing-to-train",
+        title="Neither data nor code",
+        severity=Severity.error,
+        check=check_nothing_to_train,
+    ),
+    Rule(
+        code="missing-path",
+        title="A path does not exist",
+        severity=Severity.error,
+        check=check_missing_path,
+    ),
+    Rule(
+        code="data",
+        title="The data cannot be used",
+        severity=Severity.error,
+        check=_describe(
+            check_problem("data"),
+            _SEEN.format(
+                what="data",
+                it="them",
+                looked="the data are looked at in a process of their own",
+                examples="Empty files, NaN, labels out of range and columns that are not there are found then.",
+            ),
+        ),
+    ),
+    Rule(
+        code="model",
+        title="The network cannot be built",
+        severity=Severity.error,
+        check=_describe(
+            check_problem("model"),
+            _SEEN.format(
+                what="network",
+                it="it",
+                looked="the network is built once in a process of its own and given two samples",
+                examples="A class that is not there, refuses its arguments or gives the wrong shape is found then.",
+            ),
+        ),
+    ),
+    Rule(
+        code="training",
+        title="The optimiser or loss cannot be built",
+        severity=Severity.error,
+        check=_describe(
+            check_problem("training"),
+            _SEEN.format(
+                what="optimiser or loss",
+                it="it",
+                looked="they are built once in a process of their own",
+                examples="A class that is not there or refuses its arguments is found then.",
+            ),
+        ),
+    ),
+    Rule(
+        code="declared-shape",
+        title="The data have another shape than declared",
+        severity=Severity.error,
+        check=check_declared_shape,
+        needs=("data",),
+        keys=("data.input_shape", "data.output_shape"),
+        built_in_only=True,
+    ),
+    Rule(
+        code="mean-std-length",
+        title="Mean or standard deviation of another length than the features",
+        severity=Severity.error,
+        check=check_mean_std,
+        built_in_only=True,
+    ),
+    Rule(
+        code="preprocessing",
+        title="A setting of the preprocessing does nothing",
+        severity=Severity.warning,
+        check=check_preprocessing,
+        built_in_only=True,
+    ),
+)

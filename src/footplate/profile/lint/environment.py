@@ -1,0 +1,103 @@
+"""Rules about installed versions."""
+
+# ruff: noqa: D401  the docstring of a check is the text of its documentation page
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from footplate.profile.facts import Facts
+from footplate.profile.findings import Severity
+from footplate.profile.lint.rule import Hit, Rule
+from footplate.profile.model import Profile
+
+__all__ = ["RULES", "TORCH_CEILING", "TORCH_FLOOR"]
+
+TORCH_FLOOR = (2, 6)
+"""Oldest torch that the built-in training runs on; the same as in the extra `train`."""
+TORCH_CEILING = (2, 14)
+"""First torch it was not tried on."""
+
+_CONSTRAINT = f"torch>={'.'.join(map(str, TORCH_FLOOR))},<{'.'.join(map(str, TORCH_CEILING))}"
+_INSTALL = f"pip install 'footplate[train]' '{_CONSTRAINT}'"
+_NAMES = {
+    "python_version": ("python", "Python"),
+    "pytorch_version": ("pytorch", "PyTorch"),
+    "cuda_version": ("cuda", "CUDA"),
+    "cudnn_version": ("cudnn", "cuDNN"),
+    "tensorrt_version": ("tensorrt", "TensorRT"),
+}
+
+
+def check_torch(_: Profile, facts: Facts) -> Iterator[Hit]:
+    """The built-in training has no torch that it runs on.
+
+    It needs torch 2.6 or newer: older ones lack what it is built on (weights read without pickle, fused optimisers on
+    the CPU). Code of your own from `entrypoint` may use any.
+
+    To mend it, type the command of the finding.
+    """
+    found = facts.versions.get("pytorch", "")
+    path = "environment.pytorch_version"
+    if not found:
+        yield Hit(path=path, message="torch is not installed here, and the built-in training needs it", fix=_INSTALL)
+        return
+    version = _parse(found)
+    if version is None:
+        return
+    if version[:2] < TORCH_FLOOR:
+        yield Hit(path=path, message=f"torch {found} is here, the built-in training needs 2.6 or newer", fix=_INSTALL)
+    elif version[:2] >= TORCH_CEILING:
+        yield Hit(
+            path=path,
+            message=f"torch {found} is newer than any this was tried on ({_CONSTRAINT})",
+            fix=f"if anything is odd: {_INSTALL}",
+            severity=Severity.advice,
+        )
+
+
+def check_version(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """The profile was written for other versions than those installed.
+
+    Numbers may differ in the last digits between versions, and times by more. `3.11` means any 3.11.x.
+
+    To mend it, install the version that is declared, or declare the one that is there.
+    """
+    for name, (short, title) in _NAMES.items():
+        declared = getattr(profile.environment, name)
+        wanted, found = _parse(declared), _parse(facts.versions.get(short, ""))
+        if wanted is None or (found is not None and found[: len(wanted)] == wanted):
+            continue
+        there = facts.versions.get(short) or "none"
+        yield Hit(
+            path=f"environment.{name}",
+            message=f"written for {title} {declared}, here is {there}",
+            fix=f"set environment.{name}: {there!r}" if found else f"install {title} {declared}, or take the key out",
+        )
+
+
+def _parse(version: str) -> tuple[int, ...] | None:
+    """Return the numbers of ``2.6.0+cu126`` as (2, 6, 0); None for what is no plain version."""
+    match = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return tuple(int(part) for part in match[1].split(".")) if match else None
+
+
+RULES = (
+    Rule(
+        code="torch-version",
+        title="There is no torch that the training runs on",
+        severity=Severity.error,
+        check=check_torch,
+        needs=("versions",),
+        built_in_only=True,
+    ),
+    Rule(
+        code="version-differs",
+        title="Other versions than the profile was written for",
+        severity=Severity.advice,
+        check=check_version,
+        needs=("versions",),
+        keys=tuple(f"environment.{name}" for name in _NAMES),
+    ),
+)
