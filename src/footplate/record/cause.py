@@ -44,9 +44,11 @@ _OUT_OF_MEMORY = re.compile(
     r"|DefaultCPUAllocator: can't allocate memory|Cannot allocate memory"
 )
 _DISK_FULL = re.compile(r"No space left on device")
+# torchrun's workers put their rank before each line, an ExceptionGroup draws a margin.
+_MARGIN = re.compile(r"^(?:\[rank\d+\]: ?)?(?: *[|+] )?")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # "ValueError: bad batch", "torch.OutOfMemoryError: …", "KeyboardInterrupt"; not "warning: …" and not an indented line.
-_EXCEPTION = re.compile(r"^(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (?P<text>.*))?$")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?$")
 
 
 def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
@@ -78,15 +80,12 @@ def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
 def find_exception(log: str) -> str:
     """Return the last exception of a Python traceback with its place, such as ``ValueError: bad (train.py:12)``."""
     place, found = "", ""
-    in_traceback = False
     for line in log.splitlines():
-        if line.startswith("Traceback (most recent call last):"):
-            in_traceback, place = True, ""
-        elif in_traceback and (frame := _FRAME.match(line)):
+        text = _MARGIN.sub("", line)
+        if frame := _FRAME.match(text):
             place = f"{frame['file'].rpartition('/')[2]}:{frame['line']}"
-        elif in_traceback and (match := _EXCEPTION.match(line)):
-            found = _shorten(line) + (f" ({place})" if place else "")
-            in_traceback = match is None
+        elif place and _EXCEPTION.match(text):
+            found, place = f"{_shorten(text)} ({place})", ""
     return found
 
 
