@@ -98,6 +98,8 @@ def format_fact(label: str, text: str) -> str:
 def show_error(error: FootplateError, *, as_json: bool = False) -> None:
     """Show what went wrong and what to do about it, on stderr; for a program on stdout as well."""
     click.echo(f"error: {error}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
     for line in error.hint.splitlines():
         click.echo(f"  hint: {line}", err=True)
     if as_json:

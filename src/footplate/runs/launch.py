@@ -305,31 +305,42 @@ def _can_pass_stdin() -> bool:
 
 
 def _record_failure(run: RunDir, error: BaseException) -> None:
-    """Write into the run directory that the launch failed; what can still be written of it."""
-    cancelled = isinstance(error, KeyboardInterrupt)
-    now = get_utc_text()
+    """Write into the run directory that the launch failed; one that does not even say what it is goes."""
     try:
+        if run.find_json("run.json") is None:
+            shutil.rmtree(run.path)  # it holds nothing yet
+            return
         attempts = run.attempts()
         attempt = attempts[-1] if attempts else run.new_attempt()
         if find_receipt(attempt) is not None:
             return
-        receipt = Receipt(
-            run_id=run.id,
-            attempt=attempt.number,
-            host=get_host(),
-            wrapper_pid=os.getpid(),
-            wrapper_start=find_start_time(os.getpid()) or 0.0,
-            started_at=now,
-            heartbeat_at=now,
-            ended_at=now,
-            exit_code=exit_codes.INTERRUPTED if cancelled else exit_codes.NOT_STARTED,
-            cause=None if cancelled else Cause.platform,
-            cancelled=cancelled,
-            evidence=f"could not be started: {type(error).__name__}: {error}",
-        )
-        write_receipt(attempt, receipt)
-    except FootplateError as second:
-        error.add_note(f"and this could not be recorded in {run.path}: {second.message}")
+        receipt = _make_failed_receipt(run, attempt, error)
+        try:
+            write_receipt(attempt, receipt)
+        except RecordError:
+            (run.path / "env.json").unlink(missing_ok=True)  # on a full disk the receipt is worth more
+            write_receipt(attempt, receipt)
+    except (FootplateError, OSError) as second:
+        error.add_note(f"this could not be recorded in {run.path}: {second}")
+
+
+def _make_failed_receipt(run: RunDir, attempt: Attempt, error: BaseException) -> Receipt:
+    cancelled = isinstance(error, KeyboardInterrupt)
+    now = get_utc_text()
+    return Receipt(
+        run_id=run.id,
+        attempt=attempt.number,
+        host=get_host(),
+        wrapper_pid=os.getpid(),
+        wrapper_start=find_start_time(os.getpid()) or 0.0,
+        started_at=now,
+        heartbeat_at=now,
+        ended_at=now,
+        exit_code=exit_codes.INTERRUPTED if cancelled else exit_codes.NOT_STARTED,
+        cause=None if cancelled else Cause.platform,
+        cancelled=cancelled,
+        evidence=f"could not be started: {type(error).__name__}" + (f": {error}" if str(error) else ""),
+    )
 
 
 class _Background:

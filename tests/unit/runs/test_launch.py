@@ -1,6 +1,7 @@
 """Starting and following runs: what is checked first, what is recorded, what arrives."""
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -134,6 +135,26 @@ def test_a_launch_that_fails_half_way_says_so_in_the_run_directory(tmp_path: Pat
     status = get_status(run)
     assert (status.state, status.cause) == (RunState.failed, Cause.platform)
     assert "No space left" in status.evidence[0]
+
+
+def test_on_a_full_disk_the_run_directory_still_says_that_the_launch_failed(tmp_path: Path) -> None:
+    def fill(run: RunDir, _job: JobSpec) -> PlacedCode:
+        run.write_json("env.json", {"a": "b" * 10_000})
+        # From here on no file may become larger than a receipt: much the same as a disk with little room.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+        run.write_json("code.json", {"a": "b" * 10_000})
+        return PlacedCode(cwd=run.path)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(RecordError, match=r"code\.json: cannot be written"):
+            launch(make_job(tmp_path, "true"), place_code=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    (run,) = [RunDir.open(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
+    assert get_status(run).cause is Cause.platform
 
 
 def test_an_interrupted_launch_is_a_cancelled_run(tmp_path: Path) -> None:
