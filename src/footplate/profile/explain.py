@@ -75,8 +75,11 @@ def find_key(path: str) -> KeyInfo:
     meant = suggest_key(path)
     front = path.rpartition(".")[0]
     full = f"{front}.{meant}" if front and meant in {key.path[-1] for key in keys if key.dotted != meant} else meant
-    sections = _list([key.dotted for key in keys if len(key.path) == 1])
-    raise NotFoundError(f"there is no key {path}", hint=f"did you mean {full}?" if full else f"there are {sections}")
+    around = [key.dotted for key in keys if key.dotted.rpartition(".")[0] == front]
+    there = around or [key.dotted for key in keys if len(key.path) == 1]
+    raise NotFoundError(
+        f"there is no key {path}", hint=f"did you mean {full}?" if full else f"there are {_list(there)}"
+    )
 
 
 def all_keys() -> list[KeyInfo]:

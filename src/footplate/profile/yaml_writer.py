@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -20,7 +20,9 @@ def write_yaml(values: Mapping[str, Any]) -> str:
 class _Writer(yaml.SafeDumper):
     """Quotes what would read back as something else, by our own rules instead of YAML 1.1's."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name and form
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_representers: ClassVar[dict[Any, Any]] = {}
+    yaml_multi_representers: ClassVar[dict[Any, Any]] = {}
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's own signature
         """Return True: every value is written out."""

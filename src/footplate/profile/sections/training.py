@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import annotated_types
+
 from footplate.profile.fields import CLASS_PATH, Known, MetricName, Section, Text, key
 
 __all__ = ["OPTIMIZERS", "Checkpointing", "EarlyStopping", "Loss", "MixedPrecision", "Scheduler", "Training"]
@@ -43,7 +45,7 @@ class MixedPrecision(Section):
     """Switches it on."""
     precision: Literal["fp16", "bf16"] = key("bf16")
     """`bf16` needs no loss scaling; `fp16` does, and runs on GPUs only."""
-    loss_scale: Literal["dynamic"] | float = key("dynamic")
+    loss_scale: Literal["dynamic"] | Annotated[float, annotated_types.Gt(0)] = key("dynamic")
     """fp16: the factor that keeps small gradients from vanishing; `dynamic` finds it."""
 
 
