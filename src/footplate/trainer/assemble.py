@@ -67,7 +67,7 @@ def assemble(profile: Profile, data: LoadedData) -> Parts:
     Raises InputError when the device is not there or the model does not fit the data.
     """
     device = choose_device(profile.device, profile.resources.num_gpus)
-    set_up_torch(profile)
+    set_up_torch(profile, device)
     set_seeds(profile.reproducibility.seed)
     training = profile.training
     task = make_task(training, data.facts, data.scaler)

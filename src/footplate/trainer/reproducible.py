@@ -13,12 +13,12 @@ from footplate.profile.model import Profile
 __all__ = ["set_seeds", "set_up_torch"]
 
 
-def set_up_torch(profile: Profile) -> None:
+def set_up_torch(profile: Profile, device: torch.device) -> None:
     """Set what holds for the whole process: threads, deterministic operations, the speed of matrix products."""
     if profile.resources.num_cpus is not None:
         torch.set_num_threads(profile.resources.num_cpus)
     deterministic = profile.reproducibility.deterministic
-    if deterministic:
+    if deterministic and device.type == "cuda":
         # cuBLAS reads it when the GPU is first used, and without it gives other bits each time.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,232 @@
+"""A whole training: the same numbers for the same seed, the planned learning rate, the best weights, early stopping."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from footplate.data.load import load_data
+from footplate.errors import InputError, RunFailedError
+from footplate.profile.load import load_profile_text
+from footplate.profile.schedule import get_learning_rate
+from footplate.trainer.final import get_size_mb
+from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.weights import load_network
+
+Train = Callable[..., Any]
+
+
+@pytest.mark.parametrize("deterministic", ["false", "true"])
+def test_the_same_seed_gives_the_same_bits(train: Train, deterministic: str) -> None:
+    keys = (f"reproducibility.deterministic={deterministic}", "model.dropout=0.2")
+    first, second, other = train(*keys), train(*keys), train(*keys, "reproducibility.seed=1")
+    assert first.get_values("train/loss") == second.get_values("train/loss")
+    assert first.get_values("train/loss") != other.get_values("train/loss")
+    ours, theirs = (load_file(run.run.artifacts / "last.safetensors") for run in (first, second))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_accumulated_batches_give_the_losses_and_weights_of_one_large_batch(train: Train) -> None:
+    # 120 samples: the second step of an epoch has 56, its last small batch 8
+    keys = ("training.max_grad_norm=1.0", "training.log_frequency=1", "model.architecture=mlp")
+    large = train(*keys, "training.batch_size=64", "training.optimizer=sgd")
+    small = train(*keys, "training.batch_size=16", "training.gradient_accumulation_steps=4", "training.optimizer=sgd")
+    assert large.result["steps"] == small.result["steps"] == 6
+    assert small.get_values("train/loss") == pytest.approx(large.get_values("train/loss"), abs=1e-6)
+    assert small.get_values("train/grad_norm") == pytest.approx(large.get_values("train/grad_norm"), abs=1e-5)
+    ours, theirs = (load_file(run.run.artifacts / "last.safetensors") for run in (large, small))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+
+
+def test_sum_is_the_mean_times_the_samples(train: Train) -> None:
+    keys = ("training.optimizer=sgd", "training.momentum=0", "training.batch_size=60", "training.max_epochs=2")
+    mean = train(*keys, "training.learning_rate=0.06")
+    total = train(*keys, "training.learning_rate=0.001", "training.loss.reduction=sum")
+    assert total.get_values("train/loss") == pytest.approx(mean.get_values("train/loss"), abs=1e-5)
+
+
+def test_the_learning_rate_is_the_planned_one_at_every_step(train: Train) -> None:
+    keys = ("training.scheduler.type=linear_warmup_cosine", "training.scheduler.warmup_steps=5")
+    trained = train(*keys)
+    from footplate.profile.load import load_profile_text as load
+
+    profile = load("training: {learning_rate: 0.01, scheduler: {type: linear_warmup_cosine, warmup_steps: 5}}")
+    total = trained.result["steps"]
+    wanted = [get_learning_rate(profile.training, step, total) for step in range(total)]
+    assert trained.get_values("train/lr") == wanted
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps", "stopped_by", "evaluated_at"),
+    [
+        (("training.max_epochs=2",), 16, "max_epochs", [8, 16]),
+        (("training.max_steps=11",), 11, "max_steps", [8, 11]),
+        (("training.eval_frequency=5",), 24, "max_epochs", [5, 10, 15, 20, 24]),
+        (("validation.strategy=epoch_end", "training.eval_frequency=5"), 24, "max_epochs", [8, 16, 24]),
+        (("validation.strategy=time_interval", "validation.interval=500"), 24, "max_epochs", [24]),
+    ],
+)
+def test_the_first_limit_ends_it_and_evaluations_come_when_asked_for(
+    train: Train, keys: tuple[str, ...], steps: int, stopped_by: str, evaluated_at: list[int]
+) -> None:
+    trained = train(*keys)
+    assert (trained.result["steps"], trained.result["stopped_by"]) == (steps, stopped_by)
+    assert [point.step for point in trained.metrics["val/loss"]] == evaluated_at
+    assert [point.step for point in trained.metrics["train/loss"]] == list(range(1, steps + 1))
+
+
+def test_readings_every_few_steps_are_means_over_them_with_the_rest_at_the_end(train: Train) -> None:
+    each, few = train("training.max_epochs=1"), train("training.max_epochs=1", "training.log_frequency=3")
+    losses = each.get_values("train/loss")
+    assert [point.step for point in few.metrics["train/loss"]] == [3, 6, 8]
+    wanted = [np.mean(losses[:3]), np.mean(losses[3:6]), np.average(losses[6:], weights=[16, 8])]
+    assert few.get_values("train/loss") == pytest.approx(wanted, rel=1e-12)
+
+
+def test_early_stopping_stops_after_patience_evaluations_without_gain(train: Train) -> None:
+    trained = train(
+        "training.max_epochs=50",
+        "training.early_stopping.enabled=true",
+        "training.early_stopping.patience=3",
+        "training.early_stopping.min_delta=1000",
+        "training.early_stopping.monitor=val_loss",
+    )
+    # the first evaluation sets the mark; three more do not beat it by 1000
+    assert trained.result["stopped_by"] == "early_stopping"
+    assert trained.result["steps"] == 4 * 8
+    assert trained.get_events("early_stopping")[0]["metric"] == "val/loss"
+
+
+def test_the_best_weights_are_kept_and_judged(train: Train) -> None:
+    trained = train("training.learning_rate=0.5", "training.max_epochs=6")
+    points = trained.metrics["val/loss"]
+    best = min(points, key=lambda point: point.value)
+    assert trained.result["best"] == {"step": best.step, "metric": "val/loss", "value": best.value}
+    assert trained.result["metrics"]["val/loss"] == best.value
+    profile = load_profile_text(
+        'data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}\nmodel: {hidden_size: 16, num_layers: 1}'
+    )
+    data = load_data(profile)
+    network, description, scaler = load_network(trained.run.artifacts)
+    inputs, targets = data.test.gather(np.arange(len(data.test)))
+    predicted = network(torch.from_numpy(inputs)).argmax(1).numpy()
+    assert (predicted == targets).mean() == trained.result["metrics"]["test/accuracy"]
+    assert description["classes"] == ["setosa", "versicolor", "virginica"]
+    assert np.array_equal(scaler.mean, data.scaler.mean)
+    assert np.asarray(trained.result["tables"]["confusion"]).sum() == len(data.test)
+
+
+def test_without_validation_data_the_training_loss_decides(train: Train) -> None:
+    trained = train("data.split.val=0")
+    assert trained.result["best"]["metric"] == "train/loss"
+    assert "val/loss" not in trained.metrics
+
+
+def test_a_metric_nobody_asked_for_is_measured_when_something_goes_by_it(train: Train) -> None:
+    trained = train("validation.metrics=[loss]", "validation.save_best_metric=val/f1")
+    assert trained.result["best"]["metric"] == "val/f1"
+    with pytest.raises(InputError, match="val/r2 is not measured; there are: train/loss, val/loss"):
+        train("validation.save_best_metric=val/r2")
+    with pytest.raises(InputError, match="not measured while training"):
+        train("validation.save_best_metric=test/accuracy")
+
+
+def test_latency_size_and_gates_are_in_the_result(train: Train) -> None:
+    gates = ("target_latency_ms=1000", "target_memory_mb=0.0001")
+    result = train(*(f"post_training.final_evaluation.{gate}" for gate in gates)).result
+    size = (4 * 16 + 16 + 16 * 3 + 3) * 4 / 1e6
+    assert result["metrics"]["test/memory_mb"] == pytest.approx(size)
+    assert result["metrics"]["test/latency_ms"] > 0
+    assert {gate["name"]: gate["passed"] for gate in result["gates"]} == {"latency_ms": True, "memory_mb": False}
+    shared = torch.nn.Linear(3, 3)
+    assert get_size_mb(torch.nn.Sequential(shared, shared)) == pytest.approx(12 * 4 / 1e6)
+
+
+def test_a_loss_that_is_nan_stops_the_training_and_names_the_step(train: Train) -> None:
+    with pytest.raises(RunFailedError, match=r"the loss became (NaN|infinite) at step \d+") as caught:
+        train("training.optimizer=sgd", "training.learning_rate=1e30", "training.log_frequency=5")
+    assert "training.learning_rate" in caught.value.hint
+
+
+def test_the_best_weights_survive_a_later_nan(train: Train, tmp_path: Path) -> None:
+    keys = ("training.scheduler.type=linear_warmup_cosine", "training.scheduler.warmup_steps=40")
+    with pytest.raises(RunFailedError):
+        train("training.optimizer=sgd", "training.learning_rate=1e20", "training.eval_frequency=1", *keys)
+    (artifacts,) = (tmp_path / "runs").glob("*/artifacts")
+    network, _, _ = load_network(artifacts)
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    assert not (artifacts / "last.safetensors").exists()
+
+
+def test_bf16_trains_on_the_cpu(train: Train) -> None:
+    trained = train("training.mixed_precision.enabled=true", "training.max_epochs=10")
+    assert trained.result["metrics"]["test/accuracy"] > 0.7
+
+
+def test_regression_learns_and_tells_errors_in_the_targets_own_unit(train: Train) -> None:
+    text = """
+model: {hidden_size: 32}
+data: {train_data: "sklearn:diabetes", preprocessing: {normalize: true, normalize_targets: true}}
+training: {batch_size: 32, max_epochs: 12}
+"""
+    metrics = train(text=text).result["metrics"]
+    assert metrics["test/r2"] > 0.2
+    assert 30 < metrics["test/rmse"] < 80
+    assert "test/accuracy" not in metrics
+
+
+def test_data_that_are_not_in_memory_give_the_same_training(train: Train, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    np.savez(tmp_path / "set.npz", x=x, y=y)
+    text = "data: {train_data: set.npz}\ntraining: {batch_size: 16, max_epochs: 2, log_frequency: 1}"
+    mapped = train(text=text)
+    loaded = train("embedded_optimizations.use_mmap_datasets=false", text=text)
+    assert mapped.get_values("train/loss") == loaded.get_values("train/loss")
+    assert mapped.get_values("val/loss") == loaded.get_values("val/loss")
+
+
+class _StopsAt(Interrupt):
+    """Asks to stop as soon as it was looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        super().__init__()
+
+    @property
+    def requested(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+def test_an_interrupted_training_leaves_usable_weights_and_a_result(train: Train) -> None:
+    trained = train("training.max_epochs=100", interrupt=_StopsAt(5))
+    assert trained.result["stopped_by"] == "interrupted"
+    assert trained.result["steps"] < 10
+    assert trained.result["metrics"]["test/accuracy"] >= 0
+    network, _, _ = load_network(trained.run.artifacts)
+    last, _, _ = load_network(trained.run.artifacts, "last.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), last.parameters(), strict=True))
+    assert trained.get_events("interrupted")
+
+
+def test_a_request_to_stop_raises_before_the_training_and_waits_inside() -> None:
+    interrupt = Interrupt()
+    with interrupt.installed(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    interrupt = Interrupt()
+    with interrupt.installed(), interrupt.deferred():
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
