@@ -140,8 +140,6 @@ def _choose(name: str, given: str | tuple[float, ...], found: Float64, shape: tu
     if isinstance(given, str):
         return found
     values = np.asarray(given, dtype=np.float64)
-    if name == "std":
-        values = np.where(values == 0, 1.0, values)
     if values.size == found.size:
         return values.reshape(found.shape)
     if values.size == 1:
