@@ -178,7 +178,7 @@ def _choose(
         if total <= limits.max_total_bytes and number <= limits.max_files:
             break
         reason = (
-            f"the rest is larger than {limits.max_total_bytes / 1e6:g} MB"
+            f"all files together exceed {limits.max_total_bytes / 1e6:g} MB"
             if total > limits.max_total_bytes
             else f"there are more than {limits.max_files:,} files"
         )
