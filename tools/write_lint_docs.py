@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from footplate.errors import ProfileError
 from footplate.profile.facts import DataFacts, DeviceFacts, Facts
 from footplate.profile.findings import Finding
 from footplate.profile.lint import RULES, LintResult, lint
@@ -37,6 +38,23 @@ to be replaced by another, such as an architecture.
 
 To mend it, take the key out, or switch its section off with `enabled: false`.""",
 )
+
+UNREADABLE = (
+    "The profile cannot be read",
+    "error",
+    """The file is no YAML, or a key is unknown, of another type or out of its range.
+
+All such problems are reported at once, each with its line and, where a key or value was nearly right, the one that was
+probably meant. Nothing else is checked before they are mended.
+
+To mend it, do what the line says; `footplate explain KEY` tells what a key takes.""",
+)
+UNREADABLE_EXAMPLE = """training:
+  batchsize: 64
+  learning_rate: -0.1
+model:
+  architecture: transfomer
+"""
 
 BASE_DATA: dict[str, Any] = {
     "source": "train.npz",
@@ -134,6 +152,8 @@ def render_pages() -> dict[str, str]:
     texts = {rule.code: (rule.title, str(rule.severity), inspect.getdoc(rule.check) or "") for rule in RULES}
     texts["inactive"] = INACTIVE
     pages = {f"{code}.md": _render_page(code, *text, cases[code]) for code, text in texts.items()}
+    pages["profile.md"] = _render_unreadable()
+    texts["profile"] = UNREADABLE
     pages["README.md"] = _render_index(texts)
     return pages
 
@@ -148,6 +168,18 @@ def _render_page(code: str, title: str, severity: str, text: str, case: Case) ->
     return (
         f"# {title}\n\nCode `{code}` · {severity}\n\n{text}\n{pass_it}\n## Example\n\n```yaml\n{case.profile}```\n\n"
         f"{_describe(case.facts)}\n\n```text\n{found}\n```\n\n[All codes](README.md)\n"
+    )
+
+
+def _render_unreadable() -> str:
+    title, severity, text = UNREADABLE
+    try:
+        load_profile_text(UNREADABLE_EXAMPLE, name="footplate.yaml")
+    except ProfileError as error:
+        problems = error.message
+    return (
+        f"# {title}\n\nCode `profile` · {severity}\n\n{text}\n\n## Example\n\n```yaml\n{UNREADABLE_EXAMPLE}```\n\n"
+        f"```text\n{problems}\n```\n\n[All codes](README.md)\n"
     )
 
 
@@ -174,9 +206,9 @@ def _render_index(texts: Mapping[str, tuple[str, str, str]]) -> str:
         "# What the lint finds",
         "",
         "`footplate validate` checks a profile before it costs anything. An *error* cannot work, or would silently do",
-        "something else than declared, and stops `train`; a *warning* is very likely not what was meant; *advice* could",
-        "be better. `footplate train --allow CODE` lets an error pass and records it. A rule that lacks a fact says",
-        "`not checked`, and why.",
+        "something else than declared, and stops `train`; a *warning* is very likely not what was meant; *advice*",
+        "could be better. `footplate train --allow CODE` lets an error pass and records it. A rule that lacks a fact",
+        "says `not checked`, and why.",
         "",
         "| code | severity | what it finds |",
         "|---|---|---|",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from footplate.profile.facts import Facts
+from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
 from footplate.profile.sections.training import Training
@@ -18,6 +18,8 @@ __all__ = [
     "find_device_kind",
     "find_image_shape",
     "find_sequence_shape",
+    "has_apple_gpu",
+    "is_built_without_cuda",
 ]
 
 _FRAMEWORK_GB = {"cuda": 0.5, "mps": 0.4, "cpu": 0.3}
@@ -115,6 +117,9 @@ def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
     if data is None:
         return None
     model = profile.model
+    older_dropout = profile.training.dropout
+    if older_dropout is not None and "dropout" not in model.model_fields_set:
+        model = model.model_copy(update={"dropout": older_dropout})
     num_parameters = facts.num_parameters or count_parameters(model, data.input_shape, data.num_outputs)
     if num_parameters is None:
         return None
@@ -139,7 +144,19 @@ def find_device_kind(profile: Profile, facts: Facts) -> str | None:
         return "cpu"
     if facts.device is None:
         return "cuda" if profile.resources.num_gpus else None
-    return "cuda" if facts.device.gpus else "cpu"
+    if facts.device.gpus:
+        return "cpu" if is_built_without_cuda(facts) else "cuda"
+    return "mps" if has_apple_gpu(facts.device) else "cpu"
+
+
+def has_apple_gpu(device: DeviceFacts) -> bool:
+    """Return whether a machine has the GPU of Apple silicon, which shares the main memory and is in no list."""
+    return device.cpu_name.startswith("Apple")
+
+
+def is_built_without_cuda(facts: Facts) -> bool:
+    """Return whether the torch that is installed cannot use a GPU of NVIDIA (``2.6.0+cpu``)."""
+    return facts.versions.get("pytorch", "").endswith("+cpu")
 
 
 def _count_mlp(model: Model, num_inputs: int, num_outputs: int) -> int:

@@ -146,5 +146,7 @@ def test_auto_finds_the_device_only_where_it_was_seen() -> None:
     assert find_device_kind(Profile(), gpu) == "cuda"
     assert find_device_kind(Profile(), bare) == "cpu"
     assert find_device_kind(Profile(), Facts()) is None
+    apple = Facts(device=DeviceFacts(host="h", num_cpus=8, memory_gb=16, cpu_name="Apple silicon"))
+    assert find_device_kind(Profile(), apple) == "mps"
     assert find_device_kind(Profile.model_validate({"resources": {"num_gpus": 0}}), gpu) == "cpu"
     assert find_device_kind(Profile.model_validate({"device": "mps"}), bare) == "mps"

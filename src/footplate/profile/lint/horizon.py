@@ -92,12 +92,12 @@ def check_decay_early(profile: Profile, facts: Facts) -> Iterator[Hit]:
     if scheduler.type == "constant" or scheduler.T_max is None or scheduler.T_max >= _EARLY_END * total:
         return
     rest = total - scheduler.T_max
-    learns = "learns nothing" if scheduler.eta_min == 0 else f"trains at {scheduler.eta_min:.3g}"
+    effect = "learn nothing" if scheduler.eta_min == 0 else f"stay at {scheduler.eta_min:.3g}"
     yield Hit(
         path="training.scheduler.T_max",
         message=(
             f"the decay ends at step {scheduler.T_max:,} of {total:,}: "
-            f"the last {rest:,} steps ({100 * rest / total:.0f} %) {learns}"
+            f"the last {rest:,} steps ({100 * rest / total:.0f} %) {effect}"
         ),
         fix=f"set training.scheduler.T_max: {total} (or null), or training.max_steps: {scheduler.T_max}",
         severity=Severity.warning if scheduler.eta_min == 0 else Severity.advice,

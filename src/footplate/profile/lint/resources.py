@@ -13,7 +13,13 @@ from footplate.profile.findings import Severity
 from footplate.profile.horizon import get_num_processes
 from footplate.profile.lint.rule import Check, Hit, Rule, find_horizon
 from footplate.profile.model import Profile
-from footplate.profile.size import MemoryEstimate, estimate_memory, find_device_kind
+from footplate.profile.size import (
+    MemoryEstimate,
+    estimate_memory,
+    find_device_kind,
+    has_apple_gpu,
+    is_built_without_cuda,
+)
 
 __all__ = ["RULES"]
 
@@ -33,7 +39,7 @@ def check_gpu_missing(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """
     if facts.device is None:
         return
-    there = len(facts.device.gpus)
+    there = len(facts.device.gpus) or int(has_apple_gpu(facts.device))
     asked = profile.resources.num_gpus or 0
     has = f"{facts.device.host} has {there or 'none'}"
     if asked > there:
@@ -43,7 +49,14 @@ def check_gpu_missing(profile: Profile, facts: Facts) -> Iterator[Hit]:
             message=f"{asked} GPU{'s' if asked > 1 else ''} asked for, {has}",
             fix=f"set resources.num_gpus: {there}, or train where the GPUs are",
         )
-    elif profile.device == "cuda" and not there:
+    elif (asked or profile.device == "cuda") and facts.device.gpus and is_built_without_cuda(facts):
+        torch = facts.versions["pytorch"]
+        yield Hit(
+            path="resources.num_gpus" if asked else "device",
+            message=f"a GPU is asked for and there, but torch {torch} is built without CUDA",
+            fix="pip install torch from the index for your CUDA (https://pytorch.org/get-started)",
+        )
+    elif profile.device == "cuda" and not facts.device.gpus:
         yield Hit(
             path="device",
             message=f"cuda is asked for, but {facts.device.host} has no NVIDIA GPU",

@@ -11,7 +11,7 @@ from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.model import Profile
 from footplate.profile.size import estimate_memory
 
-__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "get_data", "get_dropout"]
+__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "get_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,3 @@ def find_task(profile: Profile, facts: Facts) -> str:
     if facts.data is None:
         return ""
     return "classification" if facts.data.is_classification else "regression"
-
-
-def get_dropout(profile: Profile) -> float:
-    """Return the dropout that counts: ``model.dropout``, else its older spelling."""
-    older = profile.training.dropout
-    return profile.model.dropout if older is None or profile.is_set("model.dropout") else older
