@@ -90,10 +90,10 @@ def test_the_estimate_shows_its_arithmetic() -> None:
     assert estimate is not None
     assert estimate.num_parameters == 64 * 1000 + 1000 + 1000 * 1000 + 1000 + 10 * 1000 + 10
     assert estimate.bytes_per_parameter == 16
-    assert estimate.total_gb == pytest.approx((1_076_010 * 16 + 128 * 4 * (64 + 2 * 2000 + 10)) / 1e9 + 0.3)
+    assert estimate.total_gb == pytest.approx((1_076_010 * 16 + 128 * 4 * (64 + 2 * 2000 + 10)) / 1e9 + 0.4)
     assert estimate.to_text() == (
         "1.1 M parameters × 16 B (weights, gradients, 2 × Adam) = 17.2 MB"
-        " + activations 128 × 16.3 kB = 2.1 MB + torch 300.0 MB → 319.3 MB"
+        " + activations 128 × 16.3 kB = 2.1 MB + torch 400.0 MB → 419.3 MB"
     )
 
 
@@ -136,7 +136,7 @@ def test_what_is_not_known_is_not_guessed() -> None:
     known = estimate_memory(own, Facts(data=_data(), num_parameters=1_000_000))
     assert known is not None
     assert known.activation_bytes is None
-    assert known.total_gb == pytest.approx(0.016 + 0.3)
+    assert known.total_gb == pytest.approx(0.016 + 0.4)
     assert known.to_text().endswith("and the activations of your class, which are not known")
 
 

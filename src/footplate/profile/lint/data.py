@@ -36,12 +36,19 @@ def check_nothing_to_train(profile: Profile, _: Facts) -> Iterator[Hit]:
 def check_missing_path(_: Profile, facts: Facts) -> Iterator[Hit]:
     """A file or folder that the profile names does not exist.
 
-    Relative paths start from the directory in which the command is typed.
+    Relative paths start from the directory in which the command is typed. Without its data or script a training cannot
+    start; other files that are missing are a warning.
 
     To mend it, correct the path, or type the command where the path is right.
     """
     for path, name in facts.missing_paths:
-        yield Hit(path=path, message=f"{name} does not exist", fix=f"correct {path}, or type the command elsewhere")
+        is_needed = path.startswith(("data.", "entrypoint."))
+        yield Hit(
+            path=path,
+            message=f"{name} does not exist",
+            fix=f"correct {path}, or type the command elsewhere",
+            severity=None if is_needed else Severity.warning,
+        )
 
 
 def check_problem(section: str) -> Check:

@@ -111,17 +111,13 @@ def get_purpose(profile: Profile) -> str:
 def check_batch_guideline(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """Batch size or accumulation is outside what is usual on this GPU.
 
-    | platform | batch per GPU | accumulation |
-    |---|---|---|
-    | A100 80 GB | 128–256 | 2–4 |
-    | A100 40 GB | 64–128 | 4–8 |
-    | workstation, RTX 4090 | 32–64 | 8–16 |
-    | embedded, Jetson AGX | 8–16 | 16–32 |
+    Usual are, for each GPU: 128 to 256 samples with an accumulation of 2 to 4 on an A100 with 80 GB, 64 to 128 with
+    4 to 8 on one with 40 GB, 32 to 64 with 8 to 16 on an RTX 4090, and 8 to 16 with 16 to 32 on a Jetson AGX.
 
     A smaller batch leaves the GPU waiting, a larger one may not fit its memory. This is advice: small networks and
     small data have other needs.
 
-    To follow it, choose numbers of the table.
+    To follow it, choose numbers of the guideline.
     """
     platform = find_platform(profile, facts)
     if platform is None:
@@ -143,11 +139,7 @@ def check_batch_guideline(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def check_rate_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
     """The learning rate is far from what is usual for this purpose.
 
-    | purpose | learning rate |
-    |---|---|
-    | from scratch | 1e-3, with warm-up |
-    | fine-tuning | 1e-4 to 5e-4 |
-    | transfer learning | 1e-5 to 1e-4 |
+    Usual are 1e-3 with warm-up from scratch, 1e-4 to 5e-4 for fine-tuning, and 1e-5 to 1e-4 for transfer learning.
 
     The numbers hold for Adam and its kin; SGD is not compared. Up to three times less or more is not reported. Too high
     a learning rate diverges, too low a one wastes time.
