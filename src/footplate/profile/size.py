@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 _FRAMEWORK_GB = {"cuda": 0.5, "mps": 0.4, "cpu": 0.4}
-"""Memory taken before anything is trained. CPU: a worker with torch 2.13 and scikit-learn, measured (0.405 GB); cuda and
-mps: what a context usually takes, not measured here."""
+"""Memory taken before anything is trained. CPU: a worker with torch 2.13 and scikit-learn, measured (0.405 GB); cuda
+and mps: what a context usually takes, not measured here."""
 
 
 @dataclass(frozen=True, kw_only=True)
