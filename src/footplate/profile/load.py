@@ -205,7 +205,9 @@ def _apply_override(tree: _Tree, text: str) -> None:
         tree.problems.append(Problem(place, "", message))
         return
     value, problems = _read_value(path, written, place)
-    tree.problems.extend(problems)
+    if problems:
+        tree.problems.extend(problems)
+        return
     section = tree.values
     for depth, part in enumerate(path[:-1], start=1):
         below = section.get(part)

@@ -26,7 +26,7 @@ _CONSTANTS: dict[str, object] = {
 }
 _WHOLE = re.compile(r"[-+]?[0-9][0-9_]{0,99}")
 _BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]{1,32}|o[0-7_]{1,40}|b[01_]{1,128})")
-_REAL = re.compile(r"[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]{1,5})?")
+_REAL = re.compile(r"(?=.*[.eE])[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]{1,5})?")
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 

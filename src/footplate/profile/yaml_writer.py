@@ -20,7 +20,7 @@ def write_yaml(values: Mapping[str, Any]) -> str:
 class _Writer(yaml.SafeDumper):
     """Quotes what would read back as something else, by our own rules instead of YAML 1.1's."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
     yaml_representers: ClassVar[dict[Any, Any]] = {}
     yaml_multi_representers: ClassVar[dict[Any, Any]] = {}
 
@@ -36,12 +36,18 @@ class _Writer(yaml.SafeDumper):
             flow = not any(isinstance(item, Mapping | list | tuple) for item in data)
             return self.represent_sequence(_LIST, data, flow_style=flow)
         if isinstance(data, str):
-            style = "|" if "\n" in data else None if resolve_scalar(data) is data else '"'
-            return self.represent_scalar(_TEXT, data, style=style)
+            return self.represent_scalar(_TEXT, data, style=_choose_style(data))
         return self.represent_scalar(_TEXT, _write_scalar(data))
 
 
 _TEXT, _LIST, _MAP = (f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map"))
+
+
+def _choose_style(text: str) -> str | None:
+    """Return `"` for what would read back as something else, `|` for lines of text, None for plain text."""
+    if not text.replace("\n", "").isprintable() or resolve_scalar(text) is not text:
+        return '"'
+    return "|" if "\n" in text.strip() else None
 
 
 def _write_scalar(value: object) -> str:

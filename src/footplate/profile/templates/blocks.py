@@ -81,6 +81,7 @@ _RECIPES = {
     "script": _Recipe(batch=32, accumulation=1, epochs=10, sizes=_SMALL),
 }
 _COMMENT_COLUMN = 32
+_MAX_WIDTH = 80
 
 
 def choose_architecture(shape: Sequence[int] | None) -> str:
@@ -206,7 +207,8 @@ def _render_gpu_type(machine: DeviceFacts | None) -> str:
 
 def _write_line(name: str, value: object, comment: str) -> str:
     text = f"  {write_yaml({name: value}).strip()}"
-    return f"{text.ljust(_COMMENT_COLUMN)}# {comment}" if comment else text
+    line = f"{text.ljust(_COMMENT_COLUMN - 1)} # {comment}"
+    return line if comment and len(line) <= _MAX_WIDTH else text
 
 
 def _write_text(text: str) -> str:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Check a training profile: `python tools/validate_config.py my_training_config.yaml`."""
 
-import subprocess
+import runpy
 import sys
 
-sys.exit(subprocess.run([sys.executable, "-m", "footplate", "validate", *sys.argv[1:]], check=False).returncode)
+sys.argv = ["footplate", "validate", *sys.argv[1:]]
+runpy.run_module("footplate", run_name="__main__", alter_sys=True)

@@ -1,0 +1,57 @@
+"""Keys that do nothing yet are named; protections that are off are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from footplate.profile.inactive import find_inactive
+from footplate.profile.load import load_profile, load_profile_text
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+def find(text: str) -> list[tuple[str, str, int]]:
+    return [(str(one.severity), one.path, one.line) for one in find_inactive(load_profile_text(text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("data:\n  num_workers: 4", [("warning", "data.num_workers", 2)]),
+        ("data:\n  num_workers: 0", []),
+        ("model: {architecture: lstm}", [("error", "model.architecture", 1)]),
+        ("model: {architecture: 'hf:gpt2'}", [("error", "model.architecture", 1)]),
+        ("model: {architecture: 'my.net:Net'}", []),
+        ("device: xpu", [("error", "device", 1)]),
+        ("compliance: {remove_pii: true}", [("error", "compliance.remove_pii", 1)]),
+        ("compliance: {remove_pii: false, easa_ai_compliant: true}", []),
+        ("federated: {privacy: {dp: true}}", [("error", "federated.privacy", 1)]),
+        (
+            "federated: {enabled: true, privacy: {dp: true}}",
+            [("warning", "federated.enabled", 1), ("error", "federated.privacy", 1)],
+        ),
+        ("logging: {wandb: {enabled: false, project: x}}", []),
+        ("logging: {wandb: {enabled: true, project: x}}", [("warning", "logging.wandb.enabled", 1)]),
+        ("logging: {wandb: {project: x}}", [("warning", "logging.wandb.project", 1)]),
+        ("transfer_learning: {strategy: frozen}", [("warning", "transfer_learning.strategy", 1)]),
+        ("validation: {metrics: [loss, perplexity]}", [("error", "validation.metrics", 1)]),
+        ("post_training: {report: {format: html}}", [("warning", "post_training.report.format", 1)]),
+    ],
+)
+def test_only_what_was_asked_for_and_is_not_built_is_named(text: str, found: list[tuple[str, str, int]]) -> None:
+    assert find(text) == found
+
+
+def test_every_protection_of_a_teams_profile_is_an_error() -> None:
+    findings = find_inactive(load_profile(PROFILES / "team_embedded.yaml"))
+    errors = [one.path for one in findings if one.severity == "error"]
+    assert errors == [
+        "model.architecture",
+        "compliance.anonymize_logs",
+        "compliance.remove_pii",
+        "compliance.track_data_lineage",
+    ]
+    assert [one.line for one in findings] == sorted(one.line for one in findings)
+    assert all(one.code == "inactive" and one.message and one.fix for one in findings)
