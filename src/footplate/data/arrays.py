@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from footplate.data.rows import Array, Indices, Rows
@@ -18,34 +20,29 @@ class ArraySet:
 
     def __init__(self, inputs: Rows, targets: Rows, indices: Indices, scaler: Scaler, *, classes: bool) -> None:
         """Take the samples at ``indices``; ``classes`` says whether targets are class numbers."""
-        self._inputs = inputs
-        self._targets = targets
         self._indices = indices
         self._scaler = scaler
         self._classes = classes
-        self._whole = self._build_whole()
+        size = len(indices) * int(np.prod(inputs.shape, dtype=np.int64)) * np.dtype(np.float32).itemsize
+        in_memory = not (inputs.mapped or targets.mapped) and size <= WHOLE_BYTES
+        self._whole = self._read((inputs, targets), indices) if in_memory else None
+        self._stored = None if in_memory else (inputs, targets)  # what is kept scaled is not kept as stored too
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def gather(self, indices: Indices) -> tuple[Array, Array]:
         """Return inputs and targets of these samples, in this order."""
-        if self._whole is not None:
-            inputs, targets = self._whole
-            return inputs.take(indices, axis=0), targets.take(indices, axis=0)
-        return self._read(self._indices[indices])
+        if self._stored is not None:
+            return self._read(self._stored, self._indices[indices])
+        inputs, targets = cast("tuple[Array, Array]", self._whole)
+        return inputs.take(indices, axis=0), targets.take(indices, axis=0)
 
     def whole(self) -> tuple[Array, Array] | None:
         """Return all inputs and targets as they are given to the network, or None when they are not in memory."""
         return self._whole
 
-    def _build_whole(self) -> tuple[Array, Array] | None:
-        size = len(self._indices) * int(np.prod(self._inputs.shape, dtype=np.int64)) * 4
-        if self._inputs.mapped or self._targets.mapped or size > WHOLE_BYTES:
-            return None
-        return self._read(self._indices)
-
-    def _read(self, rows: Indices) -> tuple[Array, Array]:
-        inputs = self._scaler.apply(self._inputs.take(rows))
-        targets = self._targets.take(rows)
+    def _read(self, stored: tuple[Rows, Rows], rows: Indices) -> tuple[Array, Array]:
+        inputs = self._scaler.apply(stored[0].take(rows))
+        targets = stored[1].take(rows)
         return inputs, targets.astype(np.int64, copy=False) if self._classes else self._scaler.apply_targets(targets)

@@ -202,6 +202,9 @@ def _describe_data(
             unseen = count_unseen(column, item, parts[key].indices)
             if unseen:
                 lines.append(f"{key}: {unseen:,} cells of `{item.name}` hold a value unseen in training: all 0")
+    stride = checks.get_stride(parts["train"].inputs)
+    if stride > 1:
+        lines.append(f"NaN was looked for in 1 of {stride} parts of the inputs: they are large")
     if classes is not None and classes.values.dtype.kind in "iu" and classes.values[-1] >= 2 * len(classes.values):
         lines.append(f"class numbers have gaps: {len(classes.values)} classes, the last is {classes.values[-1]}")
     return tuple(lines)

@@ -77,11 +77,11 @@ class Rows:
         result[order] = np.concatenate(pieces) if pieces else result
         return result
 
-    def chunks(self) -> Iterator[tuple[int, Array]]:
-        """Give all rows in order, in pieces of constant size, each with the index of its first row."""
+    def chunks(self, every: int = 1) -> Iterator[tuple[int, Array]]:
+        """Give all rows in order, in pieces of constant size, or each ``every``-th; with the index of the first row."""
         step = self.rows_per_chunk
         for start, part in zip(self.starts, self.parts, strict=False):
-            for offset in range(0, len(part), step):
+            for offset in range(0, len(part), step * every):
                 yield int(start) + offset, part[offset : offset + step]
 
     @property

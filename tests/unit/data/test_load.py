@@ -174,6 +174,11 @@ def test_nan_in_a_mapped_file_is_found_with_its_place(large: Path, tmp_path: Pat
     assert fail("data: {train_data: n.npz}", tmp_path)[0].startswith("n.npz: x[16999, 7] is inf: 1 of 17,000,000")
 
 
+def test_very_large_data_are_looked_at_in_part_and_it_is_said(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("footplate.data.checks.FULL_CHECK_BYTES", 20_000_000)
+    assert load(f"data: {{train_data: {large}}}").found[-1].startswith("NaN was looked for in 1 of 4 parts")
+
+
 def test_nan_is_named_with_place_and_count(tmp_path: Path) -> None:
     x = np.zeros((40, 2, 3))
     x[7, 1, 2] = x[9, 0, 0] = np.nan
