@@ -116,6 +116,41 @@ def test_each_optimiser_keeps_its_state(training: dict[str, Any], size: int) -> 
     assert estimate.bytes_per_parameter == size
 
 
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        ({"architecture": "mlp", "hidden_size": 512, "num_layers": 3, "dropout": 0.1}, (64,)),
+        ({"architecture": "mlp", "hidden_size": 512, "num_layers": 3, "activation": "gelu"}, (64,)),
+        ({"architecture": "cnn", "hidden_size": 16, "num_layers": 3}, (3, 32, 32)),
+        ({"architecture": "transformer", "hidden_size": 64}, (100, 32)),
+        ({"architecture": "transformer", "hidden_size": 64, "dropout": 0.1}, (100, 32)),
+    ],
+)
+def test_the_activations_are_those_that_torch_keeps_and_at_most_twice_as_many(
+    model: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    torch = pytest.importorskip("torch")
+    from footplate.trainer.architectures import build_network
+
+    profile = Profile.model_validate({"model": model, "device": "cpu"})
+    estimate = estimate_memory(profile, Facts(data=_data(input_shape=shape)))
+    network = build_network(profile.model, shape, 10)
+    weights = {parameter.data_ptr() for parameter in network.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Any) -> Any:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.randn(32, *shape)).sum()
+    per_sample = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 32
+    assert estimate is not None
+    assert estimate.activation_bytes is not None
+    assert per_sample <= estimate.activation_bytes <= 2 * per_sample
+
+
 def test_mixed_precision_halves_the_activations() -> None:
     def activations(mixed: bool, **model: Any) -> int | None:
         profile = Profile.model_validate({"model": model, "training": {"mixed_precision": {"enabled": mixed}}})
