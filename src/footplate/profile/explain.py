@@ -102,7 +102,7 @@ def _read_info(key: Key) -> KeyInfo:
         unit=str(key.get_mark("unit") or ""),
         range=" and ".join(f"{sign} {limit:g}" for sign, limit in key.kind.limits),
         default=None if is_section else _as_json(key.default),
-        description=" ".join(((key.info.description if key.info else "") or "").split()),
+        description=key.description,
         status="inactive" if inactive else "recorded" if key.get_mark("recorded") else "active",
         reason="; ".join([*([inactive] if inactive else []), *later]),
         choices=key.kind.choices + (known.words if known else ()),

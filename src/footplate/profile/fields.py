@@ -28,9 +28,7 @@ __all__ = [
 class Section(BaseModel):
     """One section of a profile: frozen, keyword-only, no unknown keys; the text under each field is its description."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 def key(

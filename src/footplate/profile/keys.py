@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +78,8 @@ class Key:
     """What it takes."""
     info: FieldInfo | None
     """How it is declared; None for the profile as a whole."""
+    model: type[Section] = Profile
+    """The section it is declared in."""
     children: Mapping[str, Key] = field(default_factory=dict)
     """The keys of a section."""
     open: bool = False
@@ -88,6 +94,14 @@ class Key:
     def default(self) -> Any:
         """Return the default of a key (not of a section)."""
         return None if self.info is None else self.info.default
+
+    @property
+    def description(self) -> str:
+        """Return the text under the key's declaration, on one line.
+
+        It is read when it is asked for: pydantic would read the source of every section at every start.
+        """
+        return _read_descriptions(self.model).get(self.path[-1], "")
 
     def get_mark(self, name: str) -> Any:
         """Return one of the markers given to ``fields.key`` (`inactive`, `unit` …), or None."""
@@ -108,17 +122,31 @@ def walk_keys(root: Key | None = None) -> Iterator[Key]:
         yield from walk_keys(child)
 
 
-def _read_section(model: type[Section], path: tuple[str, ...], info: FieldInfo | None) -> Key:
-    children = {name: _read_key(child, (*path, name)) for name, child in model.model_fields.items()}
+@cache
+def _read_descriptions(model: type[Section]) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        key.target.id: " ".join(str(text.value.value).split())
+        for key, text in itertools.pairwise(body.body)
+        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
+def _read_section(
+    model: type[Section], path: tuple[str, ...], info: FieldInfo | None, parent: type[Section] = Profile
+) -> Key:
+    children = {name: _read_key(child, (*path, name), model) for name, child in model.model_fields.items()}
     is_open = model.model_config.get("extra") == "allow"
-    return Key(path=path, kind=Kind(name="section"), info=info, children=children, open=is_open)
+    return Key(path=path, kind=Kind(name="section"), info=info, model=parent, children=children, open=is_open)
 
 
-def _read_key(info: FieldInfo, path: tuple[str, ...]) -> Key:
+def _read_key(info: FieldInfo, path: tuple[str, ...], parent: type[Section]) -> Key:
     annotation = info.annotation
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return _read_section(annotation, path, info)
-    return Key(path=path, kind=_read_kind(annotation, tuple(info.metadata)), info=info)
+        return _read_section(annotation, path, info, parent)
+    return Key(path=path, kind=_read_kind(annotation, tuple(info.metadata)), info=info, model=parent)
 
 
 def _read_kind(annotation: Any, metadata: tuple[Any, ...] = ()) -> Kind:

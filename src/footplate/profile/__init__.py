@@ -1,0 +1,1 @@
+"""The profile: what was asked for, how it is written, checked, explained and completed."""
