@@ -212,11 +212,11 @@ def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
 def _count_activations(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
     """Return how many values of one sample are kept for the backward pass; None where the inside is not known.
 
-    An estimate, between what torch keeps and twice that, for the backward pass needs room too: what each operation keeps,
-    by the operations of the built-in networks; attention keeps no matrix of scores (scaled_dot_product_attention). For
-    a transformer layer this is 8·hidden + 2·intermediate a position, the count of Korthikanti et al. 2022,
-    https://arxiv.org/abs/2205.05198, without the score matrix; dropout keeps its mask after attention and in the
-    feed-forward part.
+    An estimate, between what torch keeps and twice that, for the backward pass needs room too: what each operation
+    keeps, by the operations of the built-in networks. For a transformer layer this is 8·hidden + 2·intermediate a
+    position, the count of Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198) without the matrix of scores,
+    which scaled_dot_product_attention does not keep, plus one sum a head and two numbers a norm; dropout keeps
+    its masks.
     """
     per_layer = 3 if model.dropout else 2
     if model.architecture == "mlp":
@@ -226,8 +226,15 @@ def _count_activations(model: Model, input_shape: Sequence[int], num_outputs: in
     if model.architecture == "transformer" and (sequence := find_sequence_shape(input_shape)):
         length, features = sequence
         inner = model.intermediate_size or 4 * model.hidden_size
-        layer = 8 * model.hidden_size + 2 * inner + (2 * model.hidden_size + inner if model.dropout else 0)
-        return length * (features + 2 * model.hidden_size + model.num_layers * layer) + num_outputs
+        layer = (
+            8 * model.hidden_size
+            + 2 * inner
+            + model.num_attention_heads
+            + 4
+            + (2 * model.hidden_size + inner if model.dropout else 0)
+        )
+        ends = features + 2 * model.hidden_size + 2  # what goes in, and the last norm
+        return length * (ends + model.num_layers * layer) + model.hidden_size + num_outputs
     return None
 
 
