@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Column:
     """One column: ``numbers`` (NaN = empty), or ``codes`` into ``values`` for text (-1 = empty)."""
 
     name: str
-    numbers: NDArray[np.float64] | None = None
+    numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     codes: NDArray[np.int64] | None = None
     values: tuple[str, ...] = ()
     whole: bool = False
@@ -46,13 +46,13 @@ class Column:
         """Which cells are empty."""
         if self.codes is not None:
             return self.codes < 0
-        return np.isnan(self.numbers)  # type: ignore[arg-type]
+        return np.isnan(self.numbers)
 
     def keep(self, rows: Array) -> Column:
         """Return the column with these rows only."""
         if self.codes is not None:
             return replace(self, codes=self.codes[rows])
-        return replace(self, numbers=self.numbers[rows])  # type: ignore[index]
+        return replace(self, numbers=self.numbers[rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,19 +86,17 @@ class Table:
     def make_targets(self) -> Rows:
         """Return the targets: text or whole numbers of one column as they are, several columns as vectors."""
         if len(self.targets) > 1:
-            text = [column.name for column in self.targets if column.numbers is None]
+            text = [column.name for column in self.targets if column.codes is not None]
             if text:
                 raise DataError(
                     f"target column `{text[0]}` is text; several targets must all be numbers",
                     hint="train on one column of classes, or on columns of numbers",
                 )
-            return self.make_rows(
-                np.stack([column.numbers for column in self.targets if column.numbers is not None], 1)
-            )
+            return self.make_rows(np.stack([column.numbers for column in self.targets], 1))
         column = self.targets[0]
         if column.codes is not None:
             return self.make_rows(np.array(column.values or ("",))[column.codes])
-        numbers = np.asarray(column.numbers)
+        numbers = column.numbers
         return self.make_rows(numbers.astype(np.int64) if column.whole else numbers)
 
 
@@ -160,7 +158,7 @@ def fit_encoding(table: Table, train: Indices, missing: str) -> tuple[ColumnEnco
             categories = tuple(sorted(column.values[code] for code in used if code >= 0))
             encodings.append(ColumnEncoding(name=column.name, categories=categories))
             continue
-        numbers = np.asarray(column.numbers)[train]
+        numbers = column.numbers[train]
         known = numbers[~np.isnan(numbers)]
         if missing == "mean" and not len(known):
             raise DataError(
@@ -179,7 +177,7 @@ def encode(table: Table, encodings: Sequence[ColumnEncoding]) -> Rows:
     at = 0
     for column, encoding in zip(table.inputs, encodings, strict=True):
         if encoding.categories is None:
-            numbers = np.asarray(column.numbers)
+            numbers = column.numbers
             matrix[:, at] = numbers if encoding.fill is None else np.where(np.isnan(numbers), encoding.fill, numbers)
             at += 1
             continue
@@ -206,7 +204,7 @@ def get_kinds(table: Table) -> Mapping[str, bool]:
 
 
 def _check_infinite(table: Table, column: Column) -> None:
-    if column.numbers is None:
+    if column.codes is not None:
         return
     wrong = np.flatnonzero(np.isinf(column.numbers))
     if len(wrong):
