@@ -59,6 +59,8 @@ class Progress:
             self._start(entry.data)
         elif name in ("early_stopping", "interrupted"):
             self._say(f"{str(name).replace('_', ' ')} at step {entry.data.get('step', '?')}")
+        elif name in ("evaluation", "finish"):
+            self._advance(int(entry.data.get("step", 0)), {})
         elif entry.kind == "metrics":
             self._advance(int(entry.data["step"]), entry.data["values"])
 
@@ -83,6 +85,7 @@ class Progress:
             total=total,
             file=sys.stderr,
             ncols=min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns),
+            nrows=24,  # a terminal that says it has no rows would hide the bar
             bar_format="{percentage:3.0f}% {bar:14} {n_fmt}/{total_fmt} {remaining}{postfix}",
             leave=True,
         )

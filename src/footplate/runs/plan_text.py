@@ -14,6 +14,7 @@ __all__ = ["WIDTH", "count_findings", "render_findings", "render_not_checked", "
 
 WIDTH = 80
 _INDENT = 12
+_SEVERITIES = ("error", "warning", "advice")
 
 
 def render_plan(plan: Mapping[str, Any]) -> str:
@@ -128,7 +129,7 @@ def _shorten_path(path: str, cwd: str) -> str:
 
 def count_findings(findings: Sequence[Mapping[str, Any]]) -> str:
     """Return ``none`` or ``1 error, 2 warnings, 1 advice``."""
-    counts = {name: sum(f["severity"] == name for f in findings) for name in ("error", "warning", "advice")}
+    counts = {name: sum(f["severity"] == name for f in findings) for name in _SEVERITIES}
     words = [
         _plural(count, name, "advice" if name == "advice" else name + "s") for name, count in counts.items() if count
     ]
@@ -136,27 +137,28 @@ def count_findings(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def render_findings(findings: Sequence[Mapping[str, Any]], *, allowed: Sequence[str] = ()) -> list[str]:
-    """Return findings (as ``Finding.to_json`` gives them) as lines, the gravest first, each with its fix."""
+    """Return findings (as ``Finding.to_json`` gives them) as lines, the gravest first, each with its fix.
+
+    Findings that say the same of several keys are shown once.
+    """
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        alike.setdefault(tuple(finding[name] for name in ("severity", "code", "message", "fix")), []).append(finding)
     lines: list[str] = []
-    for severity in ("error", "warning", "advice"):
-        for finding in findings:
-            if finding["severity"] != severity:
-                continue
-            place = f"line {finding['line']}" if finding["line"] else "default"
-            mark = " (allowed)" if finding["code"] in allowed else ""
-            lines += ["", f"  {severity}{mark} · {finding['code']} · {place}" + _name_key(finding)]
-            lines += wrap(finding["message"], indent=4)
-            lines += wrap("→ " + finding["fix"], indent=4, hang=2) if finding["fix"] else []
+    for (severity, code, message, fix), group in sorted(alike.items(), key=lambda item: _SEVERITIES.index(item[0][0])):
+        mark = " (allowed)" if code in allowed else ""
+        places = ", ".join(str(finding["line"]) for finding in group if finding["line"])
+        keys = [finding["path"] for finding in group if finding["path"]]
+        head = [severity + mark, code, f"line{'s' if ',' in places else ''} {places}" if places else ""]
+        lines += ["", *wrap(" · ".join(filter(None, [*head, ", ".join(keys)])), indent=2, hang=2)]
+        lines += wrap(message, indent=4)
+        lines += wrap("→ " + fix, indent=4, hang=2) if fix else []
     return lines
 
 
 def render_not_checked(texts: Sequence[str]) -> list[str]:
     """Return what could not be checked as lines; none when all could."""
     return ["", "Not checked", *(line for text in texts for line in wrap(text, indent=2, hang=2))] if texts else []
-
-
-def _name_key(finding: Mapping[str, Any]) -> str:
-    return f" · {finding['path']}" if finding["path"] else ""
 
 
 def _render_section(title: str, texts: Sequence[str]) -> list[str]:

@@ -192,6 +192,17 @@ def test_findings_stand_gravest_first_with_line_and_fix() -> None:
         "  error · a · line 7 · x.y",
         "    wrong",
         "    → set x.y: 1",
-        "  advice · b · default",
+        "  advice · b",
         "    slow",
+    ]
+
+
+def test_findings_that_say_the_same_are_shown_once() -> None:
+    common = {"severity": "warning", "code": "inactive", "message": "not built yet", "fix": "take it out"}
+    findings = [{**common, "path": f"a.k{number}", "line": number} for number in (3, 4, 9)]
+    lines = [line for line in render_findings(findings) if line]
+    assert lines == [
+        "  warning · inactive · lines 3, 4, 9 · a.k3, a.k4, a.k9",
+        "    not built yet",
+        "    → take it out",
     ]

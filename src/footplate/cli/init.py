@@ -1,0 +1,97 @@
+"""``footplate init``: writes a commented profile, filled from this machine and from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from footplate.cli.output import json_option, print_json, print_text, say
+from footplate.cli.profile_options import DEFAULT_PROFILE
+from footplate.errors import InputError
+
+__all__ = ["command"]
+
+_TEMPLATES = ("quickstart", "hpc", "workstation", "embedded", "script")
+
+
+@click.command("init")
+@click.argument("template", type=click.Choice(_TEMPLATES))
+@click.option("--data", type=click.Path(path_type=Path), help="Your data: its task, columns and shapes are filled in.")
+@click.option("--scripts", is_flag=True, help="Also write train.py, tools/validate_config.py, scripts/train_hpc.sh.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=DEFAULT_PROFILE,
+    help="File to write; - prints it.",
+    show_default=True,
+)
+@click.option("--force", is_flag=True, help="Write over files that exist.")
+@json_option
+def command(template: str, data: Path | None, scripts: bool, output: Path, force: bool, as_json: bool) -> None:
+    r"""Write a commented profile from TEMPLATE, to be read and changed.
+
+    quickstart: no code, small data. hpc, workstation, embedded: by the machine. script: your own code.
+
+    \b
+    footplate init quickstart --data passengers.csv
+    footplate init hpc -o my_training.yaml --scripts
+    """
+    from footplate.data.infer import describe_table
+    from footplate.profile.templates import render_scripts, render_template
+    from footplate.runs.machine import get_device_facts
+
+    table = None if data is None else describe_table(data)
+    text = render_template(
+        template, machine=get_device_facts(Path.cwd()), table=table, data_path="" if data is None else str(data)
+    )
+    is_printed = str(output) == "-"
+    files = {} if is_printed else {output: text}
+    if scripts:
+        profile = DEFAULT_PROFILE if is_printed else output
+        files |= {Path(name): script for name, script in render_scripts(profile).items()}
+    _write(files, force=force)
+    found = [] if table is None else list(table.to_lines())
+    if as_json:
+        print_json({"template": template, "files": [str(path) for path in files], "found": found})
+        return
+    if is_printed:
+        print_text(text.rstrip("\n"))
+    for line in found:
+        say(line)
+    if files:
+        _say_next(files, output, template)
+
+
+def _write(files: Mapping[Path, str], *, force: bool) -> None:
+    """Write all files or, when one of them exists, none."""
+    there = [str(path) for path in files if path.exists() or path.is_symlink()]
+    if there and not force:
+        are = "exists" if len(there) == 1 else "exist"
+        raise InputError(
+            f"{', '.join(there)} {are} already; nothing was written", hint="give -o another name, or --force"
+        )
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            if path.suffix in (".py", ".sh"):
+                path.chmod(0o755)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written: {error.strerror}", hint="choose another place: -o FILE"
+            ) from error
+
+
+def _say_next(files: Mapping[Path, str], output: Path, template: str) -> None:
+    if files and output in files:
+        say(f"wrote {output}: the template {template}, with a comment at each key")
+    for path in files:
+        if path != output:
+            say(f"wrote {path}")
+    name = "" if output in (DEFAULT_PROFILE, Path("-")) else f" {output}"
+    say("\nnext")
+    for verb, purpose in (("validate", "check it"), ("plan", "see what would run"), ("train", "train")):
+        say(f"  footplate {verb + name:<{len(name) + 10}}{purpose}")
