@@ -1,0 +1,203 @@
+"""`footplate train`: checked, recorded, shown, and ended in good order whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Footplate = Callable[..., subprocess.CompletedProcess[str]]
+
+DIGITS = """metadata: {profile_name: digits}
+data: {train_data: "sklearn:digits"}
+model: {hidden_size: 32, num_layers: 1}
+training: {batch_size: 64, max_epochs: 3, learning_rate: 0.003}
+resources: {num_cpus: 1}
+"""
+OWN_SCRIPT = "entrypoint: {script: job.py, args: [--lr, 0.1]}\nresources: {job_name: own}\n"
+
+
+def find_run() -> Path:
+    (run,) = [path.parent for path in Path("runs").glob("*/run.json")]
+    return run
+
+
+def test_trains_and_ends_with_json_alone_on_stdout(footplate: Footplate) -> None:
+    pytest.importorskip("torch")
+    Path("footplate.yaml").write_text(DIGITS)
+    done = footplate("train", "--json", check=0)
+    value = json.loads(done.stdout)
+    assert set(value) == {"run_id", "state", "cause", "run_dir", "metrics", "report", "exit_code"}
+    assert value["state"] == "succeeded"
+    assert value["exit_code"] == 0
+    assert value["metrics"]["test/accuracy"] > 0.8
+    run = Path(value["run_dir"])
+    assert run.name == value["run_id"]
+    assert {"plan.json", "profile.yaml", "result.json", "report.md", "code.json", "env.json"} <= {
+        p.name for p in run.iterdir()
+    }
+    assert f"# Run {value['run_id']}" in Path(value["report"]).read_text()
+    told = done.stderr
+    assert told.index("1,437 × [8, 8]") < told.index("step ")  # what was found is said before the training
+    assert re.search(r"\n  test/accuracy +0\.\d+\n", told)
+    for place in ("artifacts/model.safetensors", "report.md", "log.rank0.txt"):
+        assert f"runs/{run.name}/{place}" in told or f"runs/{run.name}/attempts/1/{place}" in told
+    assert f"footplate rerun {run.name[-6:]}" in told
+    assert max(len(line) for line in told.splitlines()) <= 80
+
+
+def test_shows_a_bar_on_a_terminal(footplate: Footplate) -> None:
+    pytest.importorskip("torch")
+    Path("footplate.yaml").write_text(DIGITS)
+    shown = run_on_terminal("train")
+    assert "69 steps · " in shown
+    assert "69/69" in shown
+    assert "val acc 0." in shown
+    assert "succeeded after" in shown
+
+
+def run_on_terminal(*args: str, limit_s: float = 120) -> str:
+    """Return what a verb writes to a terminal of 80 columns."""
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "footplate", *args]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=end)
+    os.close(end)
+    shown = b""
+    deadline = time.monotonic() + limit_s
+    try:
+        while time.monotonic() < deadline:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # Linux: the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        assert process.wait(timeout=30) == 0, shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    return shown.decode()
+
+
+def test_runs_code_of_the_users_own(footplate: Footplate) -> None:
+    Path("job.py").write_text(
+        "import os, sys, pathlib\nprint('hello', sys.argv[1:])\n"
+        "pathlib.Path(os.environ['FOOTPLATE_OUTPUT_DIR'], 'weights.bin').write_bytes(b'1234')\n"
+    )
+    Path("footplate.yaml").write_text(OWN_SCRIPT)
+    done = footplate("train", check=0)
+    assert "hello ['--lr', '0.1']" in done.stderr
+    assert done.stdout == ""
+    run = find_run()
+    assert run.name.startswith("own-")
+    assert (run / "artifacts" / "weights.bin").exists()
+    assert "**succeeded**" in (run / "report.md").read_text()
+
+
+def test_a_script_that_fails_ends_with_1_and_its_reason(footplate: Footplate) -> None:
+    Path("job.py").write_text("raise ValueError('no such wing')\n")
+    Path("footplate.yaml").write_text(OWN_SCRIPT)
+    done = footplate("train", "--json", "--quiet", check=1)
+    value = json.loads(done.stdout)
+    assert (value["state"], value["cause"], value["exit_code"]) == ("failed", "user_error", 1)
+    assert "ValueError: no such wing" in done.stderr
+    assert f"footplate logs {value['run_id'][-6:]}" in done.stderr
+
+
+def test_errors_of_the_lint_stop_it_before_anything_is_made(footplate: Footplate) -> None:
+    Path("footplate.yaml").write_text(
+        DIGITS + "device: cuda\nresources: {num_gpus: 1}\n".replace("resources", "notes: x\n#")
+    )
+    done = footplate("train", "--set", "resources.num_gpus=1", check=2)
+    assert "nothing was started" in done.stderr
+    assert "gpu-missing" in done.stderr
+    assert "--allow gpu-missing" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_an_allowed_error_passes_and_the_run_keeps_that(footplate: Footplate) -> None:
+    Path("job.py").write_text("print('ok')\n")
+    Path("footplate.yaml").write_text(OWN_SCRIPT + "compliance: {remove_pii: true}\n")
+    assert "inactive" in footplate("train", check=2).stderr
+    done = footplate("train", "--allow", "inactive", check=0)
+    assert "allowed error (inactive" in done.stderr
+    assert json.loads((find_run() / "plan.json").read_text())["allowed"] == ["inactive"]
+    assert "error (allowed)" in (find_run() / "report.md").read_text()
+
+
+def test_takes_its_profile_from_the_option_config_too(footplate: Footplate) -> None:
+    Path("job.py").write_text("print('ok')\n")
+    Path("my.yaml").write_text(OWN_SCRIPT)
+    done = footplate("train", "--config", "my.yaml", "--quiet", "--name", "named", check=0)
+    assert done.stderr == ""
+    assert find_run().name.startswith("named-")
+    assert "two profiles" in footplate("train", "my.yaml", "--config", "other.yaml", check=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ("training: {batchsize: 3}", "did you mean batch_size?"),
+        ("training: [", "footplate.yaml:"),
+        ("data: {train_data: nowhere.npz}", "nowhere.npz"),
+        ("entrypoint: {command: [no-such-command]}", "no-such-command"),
+        ("entrypoint: {script: nowhere.py}", "nowhere.py"),
+        ("entrypoint: {command: ['true']}\nresources: {output_dir: footplate.yaml}", "is a file"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_what_is_wrong(footplate: Footplate, profile: str, words: str) -> None:
+    Path("footplate.yaml").write_text(profile)
+    done = footplate("train", check=2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in Path().iterdir()] == ["footplate.yaml"]
+
+
+def wait_for(find: Callable[[], Any], limit_s: float = 60) -> Any:
+    end = time.monotonic() + limit_s
+    while not (found := find()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+    return found
+
+
+def test_ctrl_c_leaves_a_usable_run() -> None:
+    pytest.importorskip("torch")
+    Path("footplate.yaml").write_text(DIGITS.replace("max_epochs: 3", "max_epochs: 100000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "footplate", "train", "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(
+            lambda: any(
+                b'"evaluation"' in path.read_bytes() for path in Path("runs").glob("*/attempts/1/journal.rank0.jsonl")
+            )
+        )
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130, err
+    value = json.loads(out)
+    assert value["state"] == "cancelled"
+    assert "what was trained so far is kept" in err
+    artifacts = Path(value["run_dir"], "artifacts")
+    assert {"model.safetensors", "last.safetensors"} <= {path.name for path in artifacts.iterdir()}
+    assert value["metrics"]["test/accuracy"] > 0.5
