@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,6 +282,24 @@ def test_a_pipe_is_read_and_binary_output_is_recorded_byte_for_byte(tmp_path: Pa
     assert process.returncode == 0
     logs = start("logs")
     assert logs.communicate(timeout=60)[0] == content
+
+
+def test_what_is_typed_at_the_terminal_reaches_the_command(start: Start) -> None:
+    """A debugger in the user's script works: the terminal is the controlling one of the verb, as in a shell."""
+    keyboard, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    program = "print('ready', flush=True); print('got', input())"
+    process = start("run", "--", sys.executable, "-c", program, stdin=terminal, preexec_fn=take_terminal)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    os.write(keyboard, b"continue\n")
+    assert process.stdout.readline() == b"got continue\n"
+    assert process.wait(60) == 0
+    os.close(keyboard)
+    os.close(terminal)
 
 
 def test_a_reader_that_has_seen_enough_does_not_end_the_run(tmp_path: Path, footplate: Footplate, start: Start) -> None:

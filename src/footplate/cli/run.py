@@ -20,7 +20,7 @@ _STARTERS = ("python", "bash", "sh", "zsh", "fish", "node", "perl", "ruby", "jul
     "run",
     context_settings={"allow_interspersed_args": False},
     epilog="Ctrl-C stops the command and records that; a second one kills it. Files that the command writes to the "
-    "directory in $FOOTPLATE_OUTPUT_DIR are kept as artifacts. It reads what is piped in, not the terminal. Exit code: "
+    "directory in $FOOTPLATE_OUTPUT_DIR are kept as artifacts. It reads the terminal, or what is piped in. Exit code: "
     "0 done, 1 the command failed, 2 bad input, 75 checkpointed, 130 interrupted; the command's own code is shown, and "
     "in --json.",
 )

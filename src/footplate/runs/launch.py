@@ -289,19 +289,11 @@ def _start_wrapper(
             [sys.executable, "-m", "footplate.record.wrapper", str(run.path), str(attempt.number)],
             cwd=run.path,  # not the job's: with -m Python looks there first, and a json.py may lie there
             env=dict(environment),
-            stdin=None if job.kind == "exec" and _can_pass_stdin() else subprocess.DEVNULL,
+            stdin=None if job.kind == "exec" else subprocess.DEVNULL,  # a debugger in the command reads the terminal
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def _can_pass_stdin() -> bool:
-    # From another session a terminal cannot be read: the command would get an error where it expects an end.
-    try:
-        return not os.isatty(0)
-    except OSError:
-        return False
 
 
 def _record_failure(run: RunDir, error: BaseException) -> None:
