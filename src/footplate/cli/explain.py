@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from footplate.cli.output import json_option, print_json, print_text, say
-from footplate.cli.profile_options import DEFAULT_PROFILE
+from footplate.cli.profile_options import DEFAULT_PROFILE, with_examples
 
 if TYPE_CHECKING:
     from footplate.profile.explain import KeyInfo
@@ -38,14 +38,13 @@ _OTHER_CODES = {
 @click.argument("key", default="")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a profile, for editors.")
 @json_option
+@with_examples(
+    "footplate explain training.batch_size",
+    "footplate explain decay-unreachable",
+    "footplate explain --schema > footplate.schema.json",
+)
 def command(key: str, schema: bool, as_json: bool) -> None:
-    r"""Explain KEY of a profile, or the CODE of a finding; without one, list the sections.
-
-    \b
-    footplate explain training.batch_size
-    footplate explain decay-unreachable
-    footplate explain --schema > footplate.schema.json
-    """
+    """Explain KEY of a profile, or the CODE of a finding; without one, list the sections."""
     from footplate.profile.explain import all_keys
 
     if schema:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from footplate.cli.output import json_option, print_json, print_text, say
-from footplate.cli.profile_options import DEFAULT_PROFILE
+from footplate.cli.profile_options import DEFAULT_PROFILE, with_examples
 from footplate.errors import InputError
 
 __all__ = ["command"]
@@ -30,14 +30,11 @@ _TEMPLATES = ("quickstart", "hpc", "workstation", "embedded", "script")
 )
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @json_option
+@with_examples("footplate init quickstart --data passengers.csv", "footplate init hpc -o my_training.yaml --scripts")
 def command(template: str, data: Path | None, scripts: bool, output: Path, force: bool, as_json: bool) -> None:
-    r"""Write a commented profile from TEMPLATE, to be read and changed.
+    """Write a commented profile from TEMPLATE, to be read and changed.
 
     quickstart: no code, small data. hpc, workstation, embedded: by the machine. script: your own code.
-
-    \b
-    footplate init quickstart --data passengers.csv
-    footplate init hpc -o my_training.yaml --scripts
     """
     from footplate.data.infer import describe_table
     from footplate.profile.templates import render_scripts, render_template

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from footplate.cli.output import EXIT_BAD_INPUT, EXIT_OK, json_option, print_json, print_text, say
-from footplate.cli.profile_options import allow_option, profile_argument, set_option
+from footplate.cli.profile_options import allow_option, profile_argument, set_option, with_examples
 
 __all__ = ["command"]
 
@@ -20,15 +20,11 @@ __all__ = ["command"]
 @click.option("--name", default="", help="Name of the run.")
 @click.option("--measure", "wants_probe", is_flag=True, help="Run 50 real steps first: step time, finish time, energy.")
 @json_option
+@with_examples("footplate plan", "footplate plan my.yaml --set training.batch_size=256 --measure")
 def command(
     profile: Path, overrides: tuple[str, ...], allow: tuple[str, ...], name: str, wants_probe: bool, as_json: bool
 ) -> int:
-    r"""Show what `train` would do with PROFILE: data, length, memory, time, verdict, command.
-
-    \b
-    footplate plan
-    footplate plan my.yaml --set training.batch_size=256 --measure
-    """
+    """Show what `train` would do with PROFILE: data, length, memory, time, verdict, command."""
     from footplate.profile.load import load_profile
     from footplate.runs.inspect import inspect
     from footplate.runs.measure import measure

@@ -1,18 +1,33 @@
-"""What every verb that takes a profile shares: its argument, its overrides, and how its findings are shown."""
+"""What verbs that take a profile share: its argument, its overrides, the examples in their help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["DEFAULT_PROFILE", "allow_option", "profile_argument", "set_option"]
+__all__ = ["DEFAULT_PROFILE", "allow_option", "profile_argument", "set_option", "with_examples"]
 
 DEFAULT_PROFILE = Path("footplate.yaml")
 
+_KEEP_LINES = "\b"  # click's mark in front of a paragraph whose lines must stay as they are
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_examples(*lines: str) -> Callable[[F], F]:
+    """Add lines to type to the help of a verb, one below the other."""
+
+    def add(function: F) -> F:
+        function.__doc__ = "\n".join(
+            [cleandoc(function.__doc__ or ""), "", _KEEP_LINES, *(f"  {line}" for line in lines)]
+        )
+        return function
+
+    return add
 
 
 def profile_argument(function: F) -> F:

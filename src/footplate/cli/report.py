@@ -6,6 +6,7 @@ import click
 
 from footplate.cli.names import find_run, run_argument
 from footplate.cli.output import format_path, json_option, print_json, print_text, say
+from footplate.cli.profile_options import with_examples
 
 __all__ = ["command"]
 
@@ -13,13 +14,9 @@ __all__ = ["command"]
 @click.command("report")
 @run_argument
 @json_option
+@with_examples("footplate report", "footplate report q3 > result.md")
 def command(name: str | None, as_json: bool) -> None:
-    r"""Write the page about RUN anew and print it; the newest run when none is named.
-
-    \b
-    footplate report
-    footplate report q3 > result.md
-    """
+    """Write the page about RUN anew and print it; the newest run when none is named."""
     from footplate.record.state import get_status
     from footplate.runs.report import write_report
 

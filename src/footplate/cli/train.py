@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from footplate.cli.output import EXIT_BAD_INPUT, format_path, json_option, print_json, say
-from footplate.cli.profile_options import DEFAULT_PROFILE, allow_option, profile_argument, set_option
+from footplate.cli.profile_options import DEFAULT_PROFILE, allow_option, profile_argument, set_option, with_examples
 
 if TYPE_CHECKING:
     from footplate.record.rundir import RunDir
@@ -29,8 +29,9 @@ _MAX_METRICS = 8
 @set_option
 @allow_option
 @click.option("--name", default="", help="Name of the run.")
-@click.option("--quiet", is_flag=True, help="Show errors only.")
+@click.option("--quiet", "-q", is_flag=True, help="Show errors only.")
 @json_option
+@with_examples("footplate train", "footplate train my.yaml --set training.learning_rate=3e-4")
 def command(  # click passes one parameter for each option
     profile: Path,
     config: Path | None,
@@ -40,12 +41,7 @@ def command(  # click passes one parameter for each option
     quiet: bool,
     as_json: bool,
 ) -> int:
-    r"""Train from PROFILE on this machine: checked first, recorded in a run directory.
-
-    \b
-    footplate train
-    footplate train my.yaml --set training.learning_rate=3e-4
-    """
+    """Train from PROFILE on this machine: checked first, recorded in a run directory."""
     from footplate.cli.progress import Progress
     from footplate.runs.launch import follow, launch
 

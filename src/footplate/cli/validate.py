@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from footplate.cli.output import EXIT_BAD_INPUT, EXIT_OK, json_option, print_json, print_text, say
-from footplate.cli.profile_options import profile_argument, set_option
+from footplate.cli.profile_options import profile_argument, set_option, with_examples
 from footplate.errors import ProfileError
 
 __all__ = ["command"]
@@ -25,13 +25,9 @@ _PROBLEM = re.compile(r"(?P<file>.*?):(?:(?P<line>\d+):)? (?:(?P<path>[A-Za-z_][
     "--on", type=click.Choice(["here"]), default="here", help="Where paths and devices are checked: on this machine."
 )
 @json_option
+@with_examples("footplate validate", "footplate validate my.yaml --set training.max_epochs=5")
 def command(profile: Path, overrides: tuple[str, ...], on: str, as_json: bool) -> int:  # noqa: ARG001
-    r"""Check PROFILE against its keys, its data and this machine; exit 2 when there is an error.
-
-    \b
-    footplate validate
-    footplate validate my.yaml --set training.max_epochs=5
-    """
+    """Check PROFILE against its keys, its data and this machine; exit 2 when there is an error."""
     from footplate.profile.lint import lint
     from footplate.profile.load import load_profile
     from footplate.runs.inspect import inspect

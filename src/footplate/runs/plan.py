@@ -19,7 +19,7 @@ from footplate.profile.lint import lint
 from footplate.profile.model import Profile
 from footplate.profile.size import MemoryEstimate, count_parameters, estimate_memory
 from footplate.runs.launch import JobSpec
-from footplate.runs.plan_text import render_plan
+from footplate.runs.plan_text import render_plan, wrap
 from footplate.runs.verdict import Verdict, get_verdict
 
 __all__ = ["Measurement", "Plan", "plan"]
@@ -133,11 +133,15 @@ class Plan:
         """Raise a PlanError that names every error that stops the launch, if there is any."""
         if not self.errors:
             return
-        lines = [f"  {f'line {f.line}: ' if f.line else ''}{f.code}: {f.message}" for f in self.errors]
+        lines = []
+        for error in self.errors:
+            place = f"line {error.line}: " if error.line else ""
+            lines += wrap(f"{error.code}: {place}{error.message}", indent=2, hang=2)
+            lines += wrap(f"→ {error.fix}", indent=4, hang=2) if error.fix else []
         count = len(self.errors)
         raise PlanError(
-            "\n".join([f"{count} error{'s' if count > 1 else ''} in the profile; nothing was started", *lines]),
-            hint=f"mend them, or let one pass and have it recorded: --allow {self.errors[0].code}",
+            "\n".join([f"{count} error{'s' if count > 1 else ''}; nothing was started", *lines]),
+            hint="see `footplate plan`; --allow CODE lets an error pass, and records that",
         )
 
     def to_json(self) -> dict[str, Any]:

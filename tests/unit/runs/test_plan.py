@@ -98,10 +98,12 @@ def test_fits_80_columns_with_long_names_and_reasons() -> None:
 def test_errors_stop_it_and_name_the_way_out() -> None:
     planned = plan(load(), replace(FACTS, problems=(("data.train_data", "row 3 holds NaN"),)))
     (error,) = planned.errors
-    with pytest.raises(PlanError, match="1 error in the profile; nothing was started") as caught:
+    with pytest.raises(PlanError, match="1 error; nothing was started") as caught:
         planned.check()
     assert "row 3 holds NaN" in caught.value.message
-    assert f"--allow {error.code}" in caught.value.hint
+    assert f"  {error.code}: " in caught.value.message
+    assert f"    → {error.fix}" in caught.value.message
+    assert "--allow CODE" in caught.value.hint
 
 
 def test_an_allowed_error_passes_and_is_recorded() -> None:
