@@ -59,7 +59,7 @@ class MLP(nn.Module):
 
     def __init__(self, model: Model, input_shape: tuple[int, ...], num_outputs: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[nn.Module] = []
         width = math.prod(input_shape)
         for _ in range(model.num_layers):
             layers += [nn.Linear(width, model.hidden_size), _ACTIVATIONS[model.activation]()]
@@ -70,7 +70,7 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.layers(inputs)  # type: ignore[no-any-return]
+        return self.layers(inputs if inputs.ndim == 2 else inputs.flatten(1))  # type: ignore[no-any-return]
 
 
 class CNN(nn.Module):
