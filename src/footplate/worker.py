@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,12 +172,13 @@ def _start_logging(profile: Profile) -> None:
         except OSError as error:
             raise InputError(f"logging.log_file: {file} cannot be written: {error.strerror}") from error
     logging.basicConfig(level=settings.console_log_level, format=settings.log_format, handlers=handlers, force=True)
-    if isinstance(sys.stdout, type(sys.__stdout__)):
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 @contextlib.contextmanager
-def _torch_needed() -> Any:
+def _torch_needed() -> Iterator[None]:
+    """Say which extra installs torch when it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:

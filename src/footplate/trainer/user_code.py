@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+from collections.abc import Callable
 
 from footplate.errors import InputError
 
@@ -42,10 +43,10 @@ def find_class(reference: str, *, key: str) -> type:
     return found
 
 
-def takes_argument(callable_: object, name: str) -> bool:
+def takes_argument(callable_: Callable[..., object], name: str) -> bool:
     """Return whether a constructor takes an argument by that name (``**kwargs`` takes every name)."""
     try:
-        parameters = inspect.signature(callable_).parameters  # type: ignore[arg-type]
+        parameters = inspect.signature(callable_).parameters
     except (TypeError, ValueError):
         return False
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
