@@ -13,12 +13,11 @@ from footplate.cli.output import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    format_duration,
     format_fact,
     format_path,
-    format_size,
 )
 from footplate.errors import FootplateError
+from footplate.quantities import format_duration, format_size
 from footplate.record.journal_reader import read_journal
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir

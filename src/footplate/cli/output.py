@@ -23,10 +23,8 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_OK",
     "format_age",
-    "format_duration",
     "format_fact",
     "format_path",
-    "format_size",
     "json_option",
     "print_json",
     "print_table",
@@ -116,29 +114,6 @@ def show_bug(error: BaseException) -> None:
     click.echo(f"error: this is a bug in Footplate: {type(error).__name__}: {error}", err=True)
     click.echo("  hint: please report it with the lines below", err=True)
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-
-
-def format_size(num_bytes: float) -> str:
-    """Return a size as people write it: ``52 kB``, ``1.8 MB`` (1 kB = 1000 bytes)."""
-    if num_bytes < 1000:
-        return f"{num_bytes:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        num_bytes /= 1000
-        if num_bytes < 999.5:
-            return f"{num_bytes:.1f} {unit}" if num_bytes < 9.95 else f"{num_bytes:.0f} {unit}"
-    return f"{num_bytes / 1000:.1f} TB"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 3 h``."""
-    if seconds < 9.95:
-        return f"{max(seconds, 0.0):.1f} s"
-    whole = round(seconds)
-    for limit, unit, smaller, name in ((60, 1, 0, "s"), (3600, 60, 1, "min"), (86400, 3600, 60, "h")):
-        if whole < limit:
-            rest = whole % unit // smaller if smaller else 0
-            return f"{whole // unit} {name}" + (f" {rest} {'s' if smaller == 1 else 'min'}" if rest else "")
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def format_age(moment: str | None, *, now: datetime | None = None) -> str:

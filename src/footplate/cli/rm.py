@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from footplate.cli.names import complete_run
-from footplate.cli.output import format_path, format_size, json_option, print_json, say
+from footplate.cli.output import format_path, json_option, print_json, say
 from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
+from footplate.quantities import format_size
 from footplate.record.clock import parse_utc
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir

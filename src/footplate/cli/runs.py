@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from footplate.cli.describe import find_result, format_command, get_seconds, run_to_json
-from footplate.cli.output import format_age, format_duration, format_path, json_option, print_json, print_table, say
+from footplate.cli.output import format_age, format_path, json_option, print_json, print_table, say
 from footplate.errors import FootplateError, InputError
+from footplate.quantities import format_duration
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status

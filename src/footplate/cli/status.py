@@ -8,13 +8,13 @@ from footplate.cli.describe import find_result, format_command, get_seconds, rea
 from footplate.cli.names import find_run, run_argument
 from footplate.cli.output import (
     format_age,
-    format_duration,
     format_fact,
     format_path,
     json_option,
     print_json,
     print_text,
 )
+from footplate.quantities import format_duration
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status

@@ -145,7 +145,7 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
 
 def _describe_state(status: Status) -> str:
     from footplate.cli.describe import get_seconds
-    from footplate.runs.verdict import format_duration
+    from footplate.quantities import format_duration
 
     seconds = get_seconds(status)
     words = f"{status.state}" + (f" after {format_duration(seconds)}" if seconds is not None else "")

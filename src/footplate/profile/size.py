@@ -10,6 +10,7 @@ from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
 from footplate.profile.sections.training import Training
+from footplate.quantities import format_size
 
 __all__ = [
     "MemoryEstimate",
@@ -65,14 +66,14 @@ class MemoryEstimate:
         parts = ", ".join(name for name, _ in self.parameter_parts)
         kept = self.num_parameters * self.bytes_per_parameter
         text = f"{_format_count(self.num_parameters)} parameters × {self.bytes_per_parameter} B ({parts})"
-        text += f" = {_format_bytes(kept)}"
+        text += f" = {format_size(kept)}"
         if self.activation_bytes is not None:
             activations = self.batch_size * self.activation_bytes
-            text += f" + activations {self.batch_size:,} × {_format_bytes(self.activation_bytes)}"
-            text += f" = {_format_bytes(activations)}"
-        text += f" + torch {_format_bytes(self.framework_gb * 1e9)}"
+            text += f" + activations {self.batch_size:,} × {format_size(self.activation_bytes)}"
+            text += f" = {format_size(activations)}"
+        text += f" + torch {format_size(self.framework_gb * 1e9)}"
         more = "" if self.activation_bytes is not None else " and the activations of your class, which are not known"
-        return f"{text} → {_format_bytes(self.total_gb * 1e9)}{more}"
+        return f"{text} → {format_size(self.total_gb * 1e9)}{more}"
 
 
 def count_parameters(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
@@ -255,10 +256,3 @@ def _format_count(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {name}"
     return str(count)
-
-
-def _format_bytes(count: float) -> str:
-    for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.{2 if size == 1e9 else 1}f} {name}"
-    return f"{count:.0f} B"

@@ -20,6 +20,7 @@ from typing import Literal
 
 import footplate
 from footplate.errors import CommandError, FootplateError, InputError, RecordError
+from footplate.quantities import format_size
 from footplate.record import exit_codes
 from footplate.record.cause import Cause
 from footplate.record.clock import get_utc_text
@@ -415,7 +416,7 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def _describe_code(snapshot: Snapshot) -> tuple[str, ...]:
     """Return in words what was captured; then, a line for each reason, what was not."""
     num_bytes = sum(size for _, size, _ in snapshot.files)
-    text = f"code: {len(snapshot.files):,} file{'' if len(snapshot.files) == 1 else 's'}, {_format_size(num_bytes)}"
+    text = f"code: {len(snapshot.files):,} file{'' if len(snapshot.files) == 1 else 's'}, {format_size(num_bytes)}"
     if not snapshot.left_out:
         return (text,)
     reasons: dict[str, list[str]] = {}
@@ -423,9 +424,3 @@ def _describe_code(snapshot: Snapshot) -> tuple[str, ...]:
         reasons.setdefault(reason, []).append(name)
     lines = [f"left out {', '.join(names[:3])}{' …' if names[3:] else ''}: {why}" for why, names in reasons.items()]
     return (f"{text}; left out: {len(snapshot.left_out):,}", *lines)
-
-
-def _format_size(num_bytes: int) -> str:
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    return f"{num_bytes / 1000:,.0f} kB" if num_bytes < 999_500 else f"{num_bytes / 1e6:,.1f} MB"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from footplate.runs.verdict import format_duration, format_gb
+from footplate.quantities import format_duration, format_size
 
 __all__ = ["WIDTH", "count_findings", "render_findings", "render_not_checked", "render_plan", "wrap"]
 
@@ -81,19 +81,19 @@ def _describe_model(plan: Mapping[str, Any]) -> tuple[str, ...]:
     if count is None:
         return ("parameters not known: see below",)
     weights = plan["weights"]
-    total_gb = weights["num_files"] * weights["bytes_each"] / 1e9
-    each = f"{count:,} × 4 bytes = {format_gb(weights['bytes_each'] / 1e9)}"
-    return (f"{count:,} parameters", f"weights kept: best and last, each {each}; {format_gb(total_gb)} on disk")
+    total = weights["num_files"] * weights["bytes_each"]
+    each = f"{count:,} × 4 bytes = {format_size(weights['bytes_each'])}"
+    return (f"{count:,} parameters", f"weights kept: best and last, each {each}; {format_size(total)} on disk")
 
 
 def _describe_machine(machine: Mapping[str, Any] | None) -> tuple[str, ...]:
     if machine is None:
         return ("not looked at",)
-    parts = [machine["host"], _plural(machine["num_cpus"], "core"), f"{format_gb(machine['memory_gb'])} memory"]
-    gpus = [f"{gpu['name']} {format_gb(gpu['memory_gb'])}" for gpu in machine["gpus"]]
+    parts = [machine["host"], _plural(machine["num_cpus"], "core"), f"{format_size(machine['memory_gb'] * 1e9)} memory"]
+    gpus = [f"{gpu['name']} {format_size(gpu['memory_gb'] * 1e9)}" for gpu in machine["gpus"]]
     parts.append(", ".join(gpus) if gpus else "no GPU")
     if machine["disk_free_gb"] is not None:
-        parts.append(f"{format_gb(machine['disk_free_gb'])} disk free")
+        parts.append(f"{format_size(machine['disk_free_gb'] * 1e9)} disk free")
     return (" · ".join(parts),)
 
 

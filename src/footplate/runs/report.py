@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from footplate.errors import RecordError
+from footplate.quantities import format_duration, format_size
 from footplate.record.journal_reader import Entry, Point, read_events, read_metrics
 from footplate.record.receipt import find_receipt
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
-from footplate.runs.verdict import format_duration, format_gb
 
 __all__ = ["NAME", "format_value", "render_report", "write_report"]
 
@@ -276,8 +276,8 @@ def _render_environment(seen: _Seen) -> list[str]:
             rows.append((name, seen.environment[name]))
     machine = plan.get("machine") or {}
     if machine:
-        rows.append(("machine", f"{machine['num_cpus']} cores, {format_gb(machine['memory_gb'])} of memory"))
-        rows += [("GPU", f"{gpu['name']}, {format_gb(gpu['memory_gb'])}") for gpu in machine["gpus"]]
+        rows.append(("machine", f"{machine['num_cpus']} cores, {format_size(machine['memory_gb'] * 1e9)} of memory"))
+        rows += [("GPU", f"{gpu['name']}, {format_size(gpu['memory_gb'] * 1e9)}") for gpu in machine["gpus"]]
     if code.get("git_commit"):
         rows.append(
             ("git", code["git_commit"] + (" with changes, all of them captured" if code.get("git_dirty") else ""))
@@ -322,7 +322,7 @@ def _show_fields(data: Mapping[str, Any]) -> str:
 def _render_files(seen: _Seen) -> list[str]:
     root = seen.run.path
     files = sorted(path for path in seen.run.artifacts.rglob("*") if path.is_file())
-    rows = [(f"`{path.relative_to(root)}`", format_gb(path.stat().st_size / 1e9)) for path in files]
+    rows = [(f"`{path.relative_to(root)}`", format_size(path.stat().st_size)) for path in files]
     for name, text in (
         ("profile.yaml", "what was asked for"),
         ("plan.json", "what was planned"),

@@ -12,8 +12,9 @@ from typing import Literal
 
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.model import Profile
+from footplate.quantities import format_duration, format_size
 
-__all__ = ["BATCH_LIMIT_S", "DISTRIBUTED_LIMIT_S", "Verdict", "format_duration", "format_gb", "get_verdict"]
+__all__ = ["BATCH_LIMIT_S", "DISTRIBUTED_LIMIT_S", "Verdict", "get_verdict"]
 
 BATCH_LIMIT_S = 3600.0
 """A training up to this long is waited for; a longer one is a batch job."""
@@ -103,7 +104,7 @@ def _choose_parallelism(
 ) -> tuple[Literal["single", "distributed"], str]:
     num_gpus = profile.resources.num_gpus or 0
     if memory_gb is not None and room is not None and memory_gb > room[0]:
-        needed = f"{format_gb(memory_gb)} needed on one device, {format_gb(room[0])} there ({room[1]})"
+        needed = f"{format_size(memory_gb * 1e9)} needed on one device, {format_size(room[0] * 1e9)} there ({room[1]})"
         return "distributed", f"Distributed: {needed}; several devices share the model."
     if duration_s is not None and duration_s > DISTRIBUTED_LIMIT_S:
         limit = format_duration(DISTRIBUTED_LIMIT_S)
@@ -113,7 +114,7 @@ def _choose_parallelism(
         devices = f"{count} devices" if count > 1 else "several devices"
         return "distributed", f"Distributed: the profile asks for {devices}."
     if memory_gb is not None and room is not None:
-        fits = f"{format_gb(memory_gb)} needed of the {format_gb(room[0])} there ({room[1]})"
+        fits = f"{format_size(memory_gb * 1e9)} needed of the {format_size(room[0] * 1e9)} there ({room[1]})"
         return "single", f"Single device: {fits}."
     return "single", "Single device: nothing asks for more than one."
 
@@ -132,11 +133,11 @@ def _choose_device(profile: Profile, facts: Facts) -> tuple[Literal["cpu", "cuda
         name, memory_gb = machine.gpus[0]
         if facts.versions.get("pytorch", "").endswith("+cpu"):
             return "cpu", f"Device cpu: {name} is there, but PyTorch {facts.versions['pytorch']} is built without CUDA."
-        return "cuda", f"Device cuda: {len(machine.gpus)} × {name} with {format_gb(memory_gb)}."
+        return "cuda", f"Device cuda: {len(machine.gpus)} × {name} with {format_size(memory_gb * 1e9)}."
     if machine.cpu_name.startswith("Apple"):
         return "mps", "Device mps: the GPU of Apple silicon."
     cores = f"{machine.num_cpus} cores" if machine.num_cpus > 1 else "1 core"
-    return "cpu", f"Device cpu: no GPU on {machine.host}; {cores}, {format_gb(machine.memory_gb)} of memory."
+    return "cpu", f"Device cpu: no GPU on {machine.host}; {cores}, {format_size(machine.memory_gb * 1e9)} of memory."
 
 
 def _get_device_memory(profile: Profile, machine: DeviceFacts | None, device: str) -> tuple[float, str] | None:
@@ -160,32 +161,3 @@ def _get_unknown_memory(profile: Profile) -> str:
     if profile.entrypoint.is_set:
         return "your own code is not looked into"
     return "the data or the model could not be looked at"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time in words: ``4.2 ms``, ``12 s``, ``3 min 20 s``, ``11 h 40 min``, ``9 days 4 h``."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 59.5:
-        return f"{seconds:.3g} s"
-    if seconds < 3599.5:
-        return _join_units(round(seconds), 60, "min", "s")
-    if seconds < 48 * 3600:
-        return _join_units(round(seconds / 60), 60, "h", "min")
-    return _join_units(round(seconds / 3600), 24, "days", "h")
-
-
-def _join_units(count: int, size: int, large: str, small: str) -> str:
-    whole, rest = divmod(count, size)
-    return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
-
-
-def format_gb(size_gb: float) -> str:
-    """Return a size in the unit that suits it: ``337 B``, ``12 kB``, ``3.4 MB``, ``79.6 GB``."""
-    if size_gb < 0.9995e-6:
-        return f"{size_gb * 1e9:.0f} B"
-    if size_gb < 0.0009995:
-        return f"{size_gb * 1e6:.3g} kB"
-    if size_gb < 0.9995:
-        return f"{size_gb * 1e3:.3g} MB"
-    return f"{size_gb:.1f} GB" if size_gb < 999.95 else f"{size_gb / 1000:.1f} TB"

@@ -93,7 +93,7 @@ def test_the_estimate_shows_its_arithmetic() -> None:
     assert estimate.total_gb == pytest.approx((1_076_010 * 16 + 128 * 4 * (64 + 2 * 2000 + 10)) / 1e9 + 0.4)
     assert estimate.to_text() == (
         "1.1 M parameters × 16 B (weights, gradients, 2 × Adam) = 17.2 MB"
-        " + activations 128 × 16.3 kB = 2.1 MB + torch 400.0 MB → 419.3 MB"
+        " + activations 128 × 16.3 kB = 2.09 MB + torch 400 MB → 419 MB"
     )
 
 

@@ -109,7 +109,7 @@ def test_says_what_came_out_and_how(run: RunDir) -> None:
     assert "1,149 samples / (64 × 1 × 1)" in page
     assert "| `artifacts/model.safetensors` | 104 kB |" in page
     assert "| `attempts/1/log.rank0.txt` | what it printed |" in page
-    assert "| GPU | A100, 80.0 GB |" in page
+    assert "| GPU | A100, 80 GB |" in page
 
 
 def test_marks_the_keys_that_lint_spoke_of(run: RunDir) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from footplate.profile.facts import DataFacts, DeviceFacts, Facts
 from footplate.profile.model import Profile
-from footplate.runs.verdict import Verdict, format_duration, format_gb, get_verdict
+from footplate.runs.verdict import Verdict, get_verdict
 
 DATA = DataFacts(
     source="sklearn:digits",
@@ -80,10 +80,10 @@ def test_reasons_carry_the_numbers_they_rest_on() -> None:
     assert verdict.reasons == (
         "Batch: 200,000 steps × 500 ms = 27 h 47 min, more than the 1 h one waits for.",
         "Distributed: 27 h 47 min on one device is more than 24 h.",
-        "Device cuda: 1 × RTX 4090 with 24.0 GB.",
+        "Device cuda: 1 × RTX 4090 with 24 GB.",
     )
     assert decide({}, total_steps=9, memory_gb=0.0014).reasons[1] == (
-        "Single device: 1.4 MB needed of the 16.0 GB there (laptop)."
+        "Single device: 1.4 MB needed of the 16 GB there (laptop)."
     )
 
 
@@ -101,28 +101,3 @@ def test_says_what_was_not_known_and_how_to_know_it() -> None:
 
 def test_is_plain_data_for_json() -> None:
     assert set(decide({}).to_json()) == {"mode", "parallelism", "device", "reasons", "not_known"}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0042, "4.2 ms"),
-        (0.9999, "1 s"),
-        (12.34, "12.3 s"),
-        (59.9, "1 min"),
-        (200, "3 min 20 s"),
-        (3599.9, "1 h"),
-        (42_000, "11 h 40 min"),
-        (9.5 * 86400, "9 days 12 h"),
-    ],
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("size_gb", "text"),
-    [(0.0000121, "12.1 kB"), (0.0034, "3.4 MB"), (0.99999, "1.0 GB"), (79.6, "79.6 GB"), (1500, "1.5 TB")],
-)
-def test_sizes_read_well(size_gb: float, text: str) -> None:
-    assert format_gb(size_gb) == text

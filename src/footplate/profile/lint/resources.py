@@ -20,6 +20,7 @@ from footplate.profile.size import (
     has_apple_gpu,
     is_built_without_cuda,
 )
+from footplate.quantities import format_size
 
 __all__ = ["RULES"]
 
@@ -275,8 +276,8 @@ def check_disk(profile: Profile, facts: Facts) -> Iterator[Hit]:
         yield Hit(
             path="resources.output_dir",
             message=(
-                f"{_NUM_WEIGHT_FILES} files of weights × {estimate.weights_gb:.3g} GB = {needed:.3g} GB, "
-                f"{facts.device.disk_free_gb:.3g} GB are free"
+                f"{_NUM_WEIGHT_FILES} files of weights × {format_size(estimate.weights_gb * 1e9)} = "
+                f"{format_size(needed * 1e9)}, {format_size(facts.device.disk_free_gb * 1e9)} are free"
             ),
             fix="make room, or set resources.output_dir to a larger disk",
         )
