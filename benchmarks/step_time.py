@@ -48,9 +48,6 @@ LIMITS = {256: 1.05, 1024: 1.03}
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.thread_time}
 
-Runner = Callable[[int], None]
-"""Does so many more steps."""
-
 PROFILE = """
 model: {{architecture: mlp, hidden_size: {width}, num_layers: 2}}
 data: {{train_data: unused}}
@@ -91,23 +88,21 @@ def measure(width: int, rounds: int, folder: Path, clock: Callable[[], float]) -
     """Return median step times and ratios of all loops at one width."""
     inputs, targets = make_data()
     with Journal(folder / f"journal.{width}.jsonl") as journal:
-        runners: dict[str, Runner] = {
-            "tuned": make_tuned(width, inputs, targets),
-            "tuned again": make_tuned(width, inputs, targets),
-            "footplate": make_footplate(width, inputs, targets, journal),
-            "naive DataLoader": make_naive(width, inputs, targets),
+        runners: dict[str, peers.Runner] = {
+            "tuned": timed(make_tuned(width, inputs, targets)),
+            "tuned again": timed(make_tuned(width, inputs, targets)),
+            "footplate": timed(make_footplate(width, inputs, targets, journal)),
+            "naive DataLoader": timed(make_naive(width, inputs, targets)),
             **peers.make_runners(lambda: make_model(width), inputs, targets, BATCH),
         }
         steps = max(5, int(120 * 256 / width))
         times: dict[str, list[float]] = {name: [] for name in runners}
         for runner in runners.values():
-            runner(steps)
+            runner(steps, clock)
         for number in range(rounds):
             names = list(runners)
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                before = clock()
-                runners[name](steps)
-                times[name].append((clock() - before) / steps * 1e3)
+                times[name].append(runners[name](steps, clock) / steps * 1e3)
     ratios = {
         name: [mine / tuned for mine, tuned in zip(values, times["tuned"], strict=True)]
         for name, values in times.items()
@@ -127,6 +122,17 @@ def measure(width: int, rounds: int, folder: Path, clock: Callable[[], float]) -
         "limit": LIMITS[width],
         "passed": ratio <= LIMITS[width],
     }
+
+
+def timed(run: Callable[[int], None]) -> peers.Runner:
+    """Return a loop that tells how long its steps took."""
+
+    def run_timed(steps: int, clock: peers.Clock) -> float:
+        start = clock()
+        run(steps)
+        return clock() - start
+
+    return run_timed
 
 
 def show(result: dict[str, object]) -> None:
@@ -153,7 +159,7 @@ def make_model(width: int) -> nn.Module:
     )
 
 
-def make_tuned(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Runner:
+def make_tuned(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Callable[[int], None]:
     """Return the loop as an expert writes it for speed: nothing is watched, nothing is written."""
     model = make_model(width)
     parameters = list(model.parameters())
@@ -177,7 +183,7 @@ def make_tuned(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Runne
     return run
 
 
-def make_naive(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Runner:
+def make_naive(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Callable[[int], None]:
     """Return the loop of the tutorials: a DataLoader that gets sample by sample."""
     model = make_model(width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
@@ -202,7 +208,7 @@ def make_naive(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Runne
     return run
 
 
-def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, journal: Journal) -> Runner:
+def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, journal: Journal) -> Callable[[int], None]:
     """Return the real loop with the journal and the log it has by default."""
     profile = load_profile_text(PROFILE.format(width=width))
     scaler = Scaler()
