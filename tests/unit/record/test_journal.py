@@ -9,6 +9,7 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -241,56 +242,47 @@ def test_a_signal_handler_may_write_too(path: Path) -> None:
     assert any(entry.kind == "event" for entry in entries)
 
 
-class _Disk:
-    """Lets no file of this process grow beyond a size: a write there fails as it does on a full disk."""
+@contextmanager
+def _full_disk(path: Path, room: int = 0) -> Iterator[None]:
+    """Let no file of this process grow beyond a size: a write there fails as it does on a full disk.
 
-    def __init__(self) -> None:
-        self._limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(self, path: Path, room: int = 0) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, self._limit[1]))
-
-    def free(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, self._limit)
-
-
-@pytest.fixture
-def disk() -> Iterator[_Disk]:
-    disk = _Disk()
-    yield disk
-    disk.free()
+    It is over before the test is, as pytest's own report may go to a file.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 @pytest.mark.parametrize("room", [0, 1, 30, 100])
-def test_a_full_disk_never_reaches_the_training_and_loses_nothing(path: Path, disk: _Disk, room: int) -> None:
+def test_a_full_disk_never_reaches_the_training_and_loses_nothing(path: Path, room: int) -> None:
     with Journal(path) as journal:
         journal.metrics(0, {"a": 1})
-        disk.fill(path, room)
-        for step in range(1, 50):
-            journal.metrics(step, {"a": 1})
-        assert len(_read_steps(path)) < 50
-        disk.free()
+        with _full_disk(path, room):
+            for step in range(1, 50):
+                journal.metrics(step, {"a": 1})
+            assert len(_read_steps(path)) < 50
         journal.metrics(50, {"a": 1})
         assert _read_steps(path) == list(range(51))
     assert count_damaged(path) <= 1
 
 
-def test_what_waits_is_written_at_the_end(path: Path, disk: _Disk) -> None:
+def test_what_waits_is_written_at_the_end(path: Path) -> None:
     journal = Journal(path)
-    disk.fill(path)
-    journal.metrics(1, {"a": 1})
-    disk.free()
+    with _full_disk(path):
+        journal.metrics(1, {"a": 1})
     journal.close()
     assert _read_steps(path) == [1]
 
 
-def test_what_had_to_be_dropped_is_counted(path: Path, disk: _Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_had_to_be_dropped_is_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_MAX_WAITING_BYTES", 1000)
     with Journal(path) as journal:
-        disk.fill(path)
-        for step in range(100):
-            journal.metrics(step, {"a": 1})
-        disk.free()
+        with _full_disk(path):
+            for step in range(100):
+                journal.metrics(step, {"a": 1})
         journal.metrics(100, {"a": 1})
     entries = list(read_journal(path))
     kept = [entry.data["step"] for entry in entries if entry.kind == "metrics"]
@@ -299,11 +291,11 @@ def test_what_had_to_be_dropped_is_counted(path: Path, disk: _Disk, monkeypatch:
     assert kept == list(range(101 - len(kept), 101))
 
 
-def test_closing_on_a_full_disk_is_quiet(path: Path, disk: _Disk) -> None:
+def test_closing_on_a_full_disk_is_quiet(path: Path) -> None:
     journal = Journal(path)
-    disk.fill(path)
-    journal.metrics(1, {"a": 1})
-    journal.close()
+    with _full_disk(path):
+        journal.metrics(1, {"a": 1})
+        journal.close()
 
 
 def test_the_last_value_of_a_step_counts_over_attempts_and_rewinds(tmp_path: Path) -> None:

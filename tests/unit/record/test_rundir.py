@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -127,19 +128,23 @@ def test_what_json_cannot_hold_leaves_the_old_file(run: RunDir) -> None:
     assert run.read_json("x.json") == 1
 
 
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """Let no file of this process grow beyond 1000 bytes: a write fails as it does on a full disk."""
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """Let no file of this process grow beyond 1000 bytes: a write fails as it does on a full disk.
+
+    It is over before the test is, as pytest's own report may go to a file.
+    """
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
-@pytest.mark.usefixtures("no_room")
 def test_no_room_leaves_the_old_file_and_names_the_free_space(run: RunDir) -> None:
     run.write_json("x.json", "old")
-    with pytest.raises(RecordError, match=r"x\.json: cannot be written: .* MB free there") as caught:
+    with _no_room(), pytest.raises(RecordError, match=r"x\.json: cannot be written: .* MB free there") as caught:
         run.write_json("x.json", "new" * 1000)
     assert "Make room" in caught.value.hint
     assert run.read_json("x.json") == "old"
