@@ -40,10 +40,16 @@ check: static
 test: static
 	$(PYTEST)
 
-bench: .venv/installed
+# What we compare with lives in an environment of its own: it is no part of the product.
+.work/peers/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .work/peers
+	$(RUN) .work/peers/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train]' --requirement benchmarks/requirements.txt
+	touch $@
+
+bench: .venv/installed .work/peers/installed
 	$(RUN) $(BIN)/python benchmarks/startup.py
 	$(RUN) $(BIN)/python benchmarks/journal.py
-	$(RUN) $(BIN)/python benchmarks/step_time.py
+	$(RUN) .work/peers/bin/python benchmarks/step_time.py
 
 soak: .venv/installed
 	$(PYTEST) -m soak --timeout=3600
