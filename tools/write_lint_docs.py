@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from footplate.errors import ProfileError
-from footplate.profile.facts import DataFacts, DeviceFacts, Facts
+from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Fault
 from footplate.profile.findings import Finding
 from footplate.profile.lint import RULES, LintResult, lint
 from footplate.profile.load import load_profile_text
@@ -134,7 +134,7 @@ def make_facts(changes: Mapping[str, Any]) -> Facts:
         device=None if device is None else DeviceFacts(**device),
         versions=changes.get("versions", BASE_VERSIONS),
         missing_paths=tuple((key, path) for key, path in changes.get("missing_paths", ())),
-        problems=tuple((key, text) for key, text in changes.get("problems", ())),
+        problems=tuple(Fault(*texts) for texts in changes.get("problems", ())),
         step_s=changes.get("step_s"),
     )
 

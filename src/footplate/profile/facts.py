@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DataFacts", "DeviceFacts", "Facts"]
+__all__ = ["DataFacts", "DeviceFacts", "Facts", "Fault"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,18 @@ class DeviceFacts:
     """Free space where the run directory goes, in GB."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with what was looked at."""
+
+    key: str
+    """Dotted key that names it."""
+    message: str
+    """What is wrong, and where."""
+    hint: str = ""
+    """What to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that was seen before planning; ``not_checked`` says what was not, and why."""
@@ -83,8 +95,8 @@ class Facts:
     """Versions found: python, pytorch, cuda, cudnn, tensorrt."""
     missing_paths: tuple[tuple[str, str], ...] = ()
     """(key, path) of each path of the profile that is not there."""
-    problems: tuple[tuple[str, str], ...] = ()
-    """(key, message) of each thing that is wrong with what was looked at: the data, the user's class."""
+    problems: tuple[Fault, ...] = ()
+    """What is wrong with what was looked at: the data, the user's class, the command, the place of the runs."""
     step_s: float | None = None
     """Measured time of one optimiser step in seconds (`plan --measure`)."""
     not_checked: tuple[str, ...] = ()

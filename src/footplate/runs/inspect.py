@@ -7,21 +7,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from footplate.errors import RecordError
-from footplate.profile.facts import DataFacts, DeviceFacts, Facts
+from footplate.errors import CommandError, InputError, RecordError
+from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Fault
 from footplate.profile.model import Profile
+from footplate.profile.secrets import resolve_secrets
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
 from footplate.runs.home import get_home
+from footplate.runs.launch import check_command
 from footplate.runs.machine import get_device_facts, get_versions
 
 __all__ = ["inspect"]
 
 _SECTIONS = ("data", "model", "training", "transfer_learning", "reproducibility", "embedded_optimizations")
 """Sections of the profile that change what the worker sees."""
+_HINT_PLACE = "choose another resources.output_dir"
 
 
 def inspect(profile: Profile, *, timeout_s: float = 60.0) -> Facts:
@@ -33,10 +37,12 @@ def inspect(profile: Profile, *, timeout_s: float = 60.0) -> Facts:
     device = get_device_facts(profile.base_dir / profile.resources.output_dir)
     versions = get_versions()
     missing = tuple(_find_missing(profile))
+    faults = tuple(_find_faults(profile))
     if profile.entrypoint.is_set:
-        return Facts(device=device, versions=versions, missing_paths=missing)
+        return Facts(device=device, versions=versions, missing_paths=missing, problems=faults)
     seen = {} if _is_data_missing(missing) else _look(profile, versions, timeout_s)
-    return _build_facts(seen, device, versions, missing)
+    facts = _build_facts(seen, device, versions, missing)
+    return replace(facts, problems=(*facts.problems, *faults))
 
 
 def _is_data_missing(missing: tuple[tuple[str, str], ...]) -> bool:
@@ -55,6 +61,25 @@ def _find_missing(profile: Profile) -> Iterator[tuple[str, str]]:
     for key, text in named.items():
         if text and not (profile.base_dir / text).exists():
             yield key, text
+
+
+def _find_faults(profile: Profile) -> Iterator[Fault]:
+    """Yield what a launch would stumble over: a command that cannot be started, a place where no run can be made."""
+    entry = profile.entrypoint
+    try:
+        env = resolve_secrets(entry.env, base_dir=profile.base_dir)
+        if entry.command:
+            check_command(entry.command, profile.base_dir, env.get("PATH"))
+    except InputError as error:
+        yield Fault(
+            "entrypoint.command" if isinstance(error, CommandError) else "entrypoint.env", error.message, error.hint
+        )
+    place = profile.base_dir / profile.resources.output_dir
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not there.is_dir():
+        yield Fault("resources.output_dir", f"{there} is a file, and the runs need a directory", _HINT_PLACE)
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Fault("resources.output_dir", f"{there} is not writable, and the runs need a place", _HINT_PLACE)
 
 
 def _get_data_sources(profile: Profile) -> dict[str, str]:
@@ -176,9 +201,17 @@ def _build_facts(
         num_parameters=seen.get("num_parameters"),
         versions={**versions, **{k: str(v) for k, v in seen.get("versions", {}).items() if v}},
         missing_paths=missing,
-        problems=tuple((str(key), str(text)) for key, text in seen.get("problems", ())),
+        problems=tuple(_parse_fault(value) for value in seen.get("problems", ())),
         not_checked=tuple(not_checked),
     )
+
+
+def _parse_fault(value: Mapping[str, str] | Sequence[str]) -> Fault:
+    if isinstance(value, Mapping):
+        return Fault(value["key"], value["message"], value.get("hint", ""))
+    key, text = value  # one text, "message; hint"
+    message, _, hint = text.rpartition("; ")
+    return Fault(key, message, hint) if message else Fault(key, text)
 
 
 def _parse_data(value: Mapping[str, Any]) -> DataFacts:

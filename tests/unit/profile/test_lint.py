@@ -148,7 +148,9 @@ def test_a_secret_is_found_and_never_repeated() -> None:
 
 
 def test_what_another_rule_explains_is_not_said_twice() -> None:
-    facts = docs.make_facts({"data": {"input_shape": [13]}, "problems": [["model.architecture", "no image; use mlp"]]})
+    facts = docs.make_facts(
+        {"data": {"input_shape": [13]}, "problems": [["model.architecture", "no image", "use mlp"]]}
+    )
     profile = load_profile_text("data: {train_data: x.npz}\nmodel: {architecture: cnn}")
     assert [finding.code for finding in lint(profile, facts).findings] == ["architecture-shape"]
 

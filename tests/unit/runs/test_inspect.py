@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from footplate.profile.facts import Fault
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
 from footplate.runs.home import get_home
-from footplate.runs.inspect import inspect
+from footplate.runs.inspect import _parse_fault, inspect
 
 
 @pytest.fixture
@@ -67,9 +68,10 @@ def test_wrong_data_are_a_problem_with_its_key_and_are_not_cached(folder: Path) 
     values[3, 1] = np.nan
     np.savez(folder / "bad.npz", x=values, y=np.zeros(10))
     facts = inspect(load(folder, "data: {train_data: bad.npz}"))
-    ((key, message),) = facts.problems
-    assert key.startswith("data")
-    assert "bad.npz" in message
+    (fault,) = facts.problems
+    assert fault.key.startswith("data")
+    assert "bad.npz" in fault.message
+    assert fault.hint
     assert facts.data is None
     assert not list((get_home() / "cache").glob("*"))
 
@@ -110,4 +112,27 @@ def test_counts_a_class_of_the_users_in_the_worker(folder: Path) -> None:
 def test_a_class_that_cannot_be_built_is_a_problem(folder: Path) -> None:
     pytest.importorskip("torch")
     facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {architecture: 'nowhere:Net'}"))
-    assert any("nowhere" in message for _, message in facts.problems)
+    assert any("nowhere" in fault.message for fault in facts.problems)
+
+
+def test_what_a_launch_would_stumble_over_is_a_problem(folder: Path) -> None:
+    (folder / "file").write_text("")
+    text = "entrypoint: {command: [no-such-command]}\nresources: {output_dir: file/runs}"
+    found = {fault.key: fault for fault in inspect(load(folder, text)).problems}
+    assert "no-such-command" in found["entrypoint.command"].message
+    assert found["entrypoint.command"].hint
+    assert found["resources.output_dir"].message == f"{folder / 'file'} is a file, and the runs need a directory"
+
+
+def test_a_reference_to_nothing_is_a_problem(folder: Path) -> None:
+    facts = inspect(load(folder, "entrypoint: {command: [ls], env: {TOKEN: '${env:NOT_SET_ANYWHERE}'}}"))
+    assert [(fault.key, fault.hint) for fault in facts.problems] == [("entrypoint.env", "export NOT_SET_ANYWHERE=…")]
+
+
+def test_a_problem_of_the_worker_has_message_and_hint_in_either_form() -> None:
+    whole = {"key": "data.train_data", "message": "row 3; column 2 is NaN", "hint": "fill it; or leave it out"}
+    assert _parse_fault(whole) == Fault("data.train_data", "row 3; column 2 is NaN", "fill it; or leave it out")
+    assert _parse_fault(["data.train_data", "is empty; write it again"]) == Fault(
+        "data.train_data", "is empty", "write it again"
+    )
+    assert _parse_fault(["data.train_data", "is empty"]) == Fault("data.train_data", "is empty")

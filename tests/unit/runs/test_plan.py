@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from footplate.errors import PlanError
-from footplate.profile.facts import DataFacts, DeviceFacts, Facts
+from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Fault
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
 from footplate.runs.plan import Measurement, plan
@@ -96,7 +96,7 @@ def test_fits_80_columns_with_long_names_and_reasons() -> None:
 
 
 def test_errors_stop_it_and_name_the_way_out() -> None:
-    planned = plan(load(), replace(FACTS, problems=(("data.train_data", "row 3 holds NaN"),)))
+    planned = plan(load(), replace(FACTS, problems=(Fault("data.train_data", "row 3 holds NaN"),)))
     (error,) = planned.errors
     with pytest.raises(PlanError, match="1 error; nothing was started") as caught:
         planned.check()
@@ -107,7 +107,7 @@ def test_errors_stop_it_and_name_the_way_out() -> None:
 
 
 def test_an_allowed_error_passes_and_is_recorded() -> None:
-    facts = replace(FACTS, problems=(("data.train_data", "row 3 holds NaN"),))
+    facts = replace(FACTS, problems=(Fault("data.train_data", "row 3 holds NaN"),))
     (error,) = plan(load(), facts).errors
     planned = plan(load(), facts, allow=(error.code, "never-heard-of"))
     planned.check()

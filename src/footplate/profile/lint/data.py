@@ -1,4 +1,4 @@
-"""Rules about the data: where they are, how they are split and scaled, and whether they are what was declared."""
+"""Rules about the data, and those that report what inspecting has found: of the data, the network, the command."""
 
 # ruff: noqa: D401  the docstring of a check is the text of its documentation page
 
@@ -55,10 +55,9 @@ def check_problem(section: str) -> Check:
     """Return the rule that reports what inspecting one section has found."""
 
     def check(_profile: Profile, facts: Facts) -> Iterator[Hit]:
-        for path, message in facts.problems:
-            if path.partition(".")[0] == section:
-                text, _, fix = message.rpartition("; ")
-                yield Hit(path=path, message=text or message, fix=fix if text else f"correct {path}")
+        for fault in facts.problems:
+            if fault.key.partition(".")[0] == section:
+                yield Hit(path=fault.key, message=fault.message, fix=fault.hint or f"correct {fault.key}")
 
     return check
 
@@ -227,6 +226,35 @@ RULES = (
                 looked="they are built once in a process of their own",
                 examples="A class that is not there or refuses its arguments is found then.",
             ),
+        ),
+    ),
+    Rule(
+        code="entrypoint",
+        title="The command cannot be started",
+        severity=Severity.error,
+        check=_describe(
+            check_problem("entrypoint"),
+            """Your own code cannot be started as the profile describes it.
+
+    The command does not exist or is not executable, or its environment refers to a variable or file that is not there.
+    The message says which.
+
+    To mend it, do what the finding says, and type `footplate plan` again.
+    """,
+        ),
+    ),
+    Rule(
+        code="resources",
+        title="There is no place for the run",
+        severity=Severity.error,
+        check=_describe(
+            check_problem("resources"),
+            """No run directory can be made where the profile wants it.
+
+    Each run gets a directory below `resources.output_dir`. That is a file, lies below one, or must not be written to.
+
+    To mend it, name another directory.
+    """,
         ),
     ),
     Rule(
