@@ -55,9 +55,8 @@ class _Printer:
         if self._closed:
             return
         try:
-            data = text.encode(self._stream.encoding or "utf-8", "replace")
             self._stream.flush()
-            self._stream.buffer.write(data)
+            self._stream.buffer.write(text.encode("utf-8", "surrogateescape"))  # byte for byte what was printed
             self._stream.buffer.flush()
         except BrokenPipeError:
             self._closed = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import click
 
@@ -77,31 +76,27 @@ class _LogPrinter:
         self.attempt = attempt
         self.rank = rank
         self.as_json = as_json
-        self._path: Path = attempt.log_path(rank)
-        self._offset = 0
-        self._tail = LogTail(self._path)
-        self._rest = ""
+        self._tail = LogTail(attempt.log_path(rank))
+        self._begun: list[str] = []  # the parts of a line that has no end yet
 
     def print_new(self, *, final: bool = False) -> None:
         """Print what is new; with ``final`` also a last line that has no end."""
-        if self.as_json:
-            self._print_lines(final)
-            return
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            while data := file.read(1 << 20):
-                self._offset += len(data)
-                click.echo(data, nl=False)
+        for text in self._tail.read(final=final):
+            if self.as_json:
+                *lines, rest = text.split("\n")
+                for line in lines:
+                    self._print_line(line)
+                self._begun.append(rest)
+            else:
+                click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+        if final and any(self._begun):
+            self._print_line("")
 
-    def _print_lines(self, final: bool) -> None:
-        *lines, self._rest = (self._rest + self._tail.read(final=final)).split("\n")
-        if final and self._rest:
-            lines, self._rest = [*lines, self._rest], ""
-        for line in lines:
-            value = {"attempt": self.attempt.number, "rank": self.rank, "line": line}
-            print_text(json.dumps(value, ensure_ascii=False))
+    def _print_line(self, end: str) -> None:
+        line = "".join([*self._begun, end]).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        self._begun.clear()
+        value = {"attempt": self.attempt.number, "rank": self.rank, "line": line}
+        print_text(json.dumps(value, ensure_ascii=False))
 
 
 def _follow(run: RunDir, printer: _LogPrinter, *, is_pinned: bool) -> None:
@@ -112,7 +107,7 @@ def _follow(run: RunDir, printer: _LogPrinter, *, is_pinned: bool) -> None:
         ended = False
         if now >= look_at:
             look_at = now + _STATUS_EVERY_S
-            newest = run.attempts()[-1]
+            newest = (run.attempts() or [printer.attempt])[-1]  # it may be removed meanwhile
             ended = get_status(run).state.is_final or (is_pinned and newest.number != printer.attempt.number)
             if not ended and newest.number != printer.attempt.number:
                 printer.print_new(final=True)

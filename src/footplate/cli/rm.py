@@ -6,24 +6,19 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from footplate.cli.names import complete_run
 from footplate.cli.output import format_path, json_option, print_json, say
-from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
+from footplate.errors import InputError, NotFoundError, RecordError
 from footplate.quantities import format_size
-from footplate.record.clock import parse_utc
-from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, get_status
 from footplate.runs.store import Store
 
 __all__ = ["command"]
-
-_LAUNCH_LIMIT_S = 60.0  # a run that nobody has started after this time is not being started any more
 
 
 @click.command("rm")
@@ -83,17 +78,7 @@ def _find_reason_to_keep(doomed: _Doomed) -> str:
         return f"{run.id} is {status.state}: {evidence}"
     if status.state is RunState.unknown and status.host:
         return f"{run.id} may be running: {evidence}"
-    if status.state is RunState.queued and _is_young(run):
-        return f"{run.id} is being started: {evidence}"
     return ""
-
-
-def _is_young(run: RunDir) -> bool:
-    try:
-        created_at = parse_utc(read_run_info(run).created_at)
-    except (FootplateError, ValueError):
-        return False  # a damaged description: nothing is being started with it
-    return (datetime.now(UTC) - created_at).total_seconds() < _LAUNCH_LIMIT_S
 
 
 def _measure(path: Path) -> int:

@@ -18,6 +18,7 @@ from footplate.record.rundir import Attempt, RunDir
 __all__ = ["Cause", "RunState", "Status", "get_status"]
 
 _MAX_SILENCE_S = 60.0
+_MAX_HANDOVER_S = 10.0  # from the end of the launching process, which may be killed, to the wrapper's first receipt
 
 
 class RunState(StrEnum):
@@ -61,6 +62,8 @@ def get_status(run: RunDir, *, now: datetime | None = None) -> Status:
     """Return the state of a run as its record and this machine show it."""
     attempts = run.attempts()
     if not attempts:
+        if not run.path.exists():
+            return Status(state=RunState.lost, evidence=(f"its directory is gone: {run.path}",))
         return Status(state=RunState.queued, evidence=("no attempt yet",))
     attempt = attempts[-1]
     try:
@@ -72,7 +75,7 @@ def get_status(run: RunDir, *, now: datetime | None = None) -> Status:
     if receipt.ended_at is not None:
         return _make_status(receipt, _get_final_state(receipt), receipt.evidence)
     if receipt.host == get_host():
-        return _look_here(attempt, receipt)
+        return _look_here(attempt, receipt, now or datetime.now(UTC))
     return _look_from_afar(receipt, now or datetime.now(UTC))
 
 
@@ -84,13 +87,13 @@ def _get_final_state(receipt: Receipt) -> RunState:
     return RunState.succeeded if receipt.exit_code == exit_codes.DONE else RunState.failed
 
 
-def _look_here(attempt: Attempt, receipt: Receipt) -> Status:
+def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
     """Decide by the processes of this machine."""
     boot_id = get_boot_id()
     restarted = bool(receipt.boot_id and boot_id and receipt.boot_id != boot_id)
     if not restarted and is_alive(receipt.wrapper_pid, receipt.wrapper_start):
         if receipt.pid is None:
-            return _make_status(receipt, RunState.starting, f"wrapper {receipt.wrapper_pid} is starting the command")
+            return _make_status(receipt, RunState.starting, f"process {receipt.wrapper_pid} is starting it")
         return _make_status(receipt, RunState.running, f"process {receipt.pid} under wrapper {receipt.wrapper_pid}")
     if not restarted and is_alive(receipt.pid, receipt.pid_start):
         gone = f"its wrapper {receipt.wrapper_pid} is gone: its end will not be recorded"
@@ -106,7 +109,17 @@ def _look_here(attempt: Attempt, receipt: Receipt) -> Status:
     if any(entry.data.get("name") == "finish" for entry in read_last_events(attempt)):
         said = "the journal says that the training finished"
         return _make_status(receipt, RunState.succeeded, said, f"no end in the receipt: {reason}")
+    if latest is not None and latest.pid is None and _is_handed_over(attempt, now):
+        return _make_status(latest, RunState.starting, "what launched it is gone; its wrapper may be starting")
     return _make_status(receipt, RunState.lost, f"no end in the receipt, and {reason}")
+
+
+def _is_handed_over(attempt: Attempt, now: datetime) -> bool:
+    """Tell whether the launching process was so far that a wrapper may be about to write its first receipt."""
+    try:
+        return now.timestamp() - attempt.job_path.stat().st_mtime < _MAX_HANDOVER_S
+    except OSError:
+        return False
 
 
 def _look_from_afar(receipt: Receipt, now: datetime) -> Status:

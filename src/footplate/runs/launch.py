@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -26,7 +26,7 @@ from footplate.record.cause import Cause
 from footplate.record.clock import get_utc_text
 from footplate.record.environment import capture_environment
 from footplate.record.journal_reader import Entry
-from footplate.record.process import find_start_time, get_host
+from footplate.record.process import find_start_time, get_boot_id, get_host
 from footplate.record.receipt import Receipt, find_receipt, write_receipt
 from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import Attempt, RunDir
@@ -133,6 +133,7 @@ def follow(
 ) -> Status:
     """Follow a run until it has ended; what it prints goes to ``on_log``, its journal's entries to ``on_entry``.
 
+    Bytes that are no UTF-8 come as ``os.fsdecode`` gives them.
     SIGINT, SIGTERM and SIGHUP are passed on to the wrapper, which stops the job and records that; a second SIGINT
     ends the job at once. Nothing that was written before the end is lost.
     """
@@ -140,8 +141,9 @@ def follow(
     journal = JournalTail(launched.attempt.journal_path())
     with _forward_signals(launched.process):
         for ended in _wait(launched):
-            if on_log is not None and (text := log.read(final=ended)):
-                on_log(text)
+            if on_log is not None:
+                for text in log.read(final=ended):
+                    on_log(text)
             if on_entry is not None:
                 for entry in journal.read():
                     on_entry(entry)
@@ -216,6 +218,9 @@ def _make_output_dir(path: Path) -> None:
 
 def _fill_and_start(run: RunDir, job: JobSpec, place_code: PlaceCode, environment: Mapping[str, str]) -> Launched:
     info = _make_info(run, job)
+    attempt = run.new_attempt()
+    # From here on it can be seen who starts the run, and that nobody does when this process is killed half way.
+    write_receipt(attempt, _make_receipt(run, attempt))
     write_run_info(run, info)
     environment_capture = _Background(capture_environment)
     notes = _index(run, info)
@@ -225,7 +230,6 @@ def _fill_and_start(run: RunDir, job: JobSpec, place_code: PlaceCode, environmen
         run.write_json("plan.json", dict(job.plan))
     placed = place_code(run, job)
     run.write_json("env.json", environment_capture.get())
-    attempt = run.new_attempt()
     run.write_json(str(attempt.job_path.relative_to(run.path)), _make_job(run, attempt, job, placed.cwd))
     process = _start_wrapper(run, attempt, job, environment)
     return Launched(run=run, attempt=attempt, process=process, notes=(*placed.notes, *notes))
@@ -303,30 +307,40 @@ def _record_failure(run: RunDir, error: BaseException) -> None:
         if run.find_json("run.json") is None:
             shutil.rmtree(run.path)  # it holds nothing yet
             return
-        attempts = run.attempts()
-        attempt = attempts[-1] if attempts else run.new_attempt()
-        if find_receipt(attempt) is not None:
-            return
-        receipt = _make_failed_receipt(run, attempt, error)
+        attempt = run.get_attempt(1)
+        receipt = find_receipt(attempt)
+        if receipt is None or receipt.wrapper_pid != os.getpid():
+            return  # the wrapper has taken over
+        ended = _end_receipt(receipt, error)
         try:
-            write_receipt(attempt, receipt)
+            write_receipt(attempt, ended)
         except RecordError:
             (run.path / "env.json").unlink(missing_ok=True)  # on a full disk the receipt is worth more
-            write_receipt(attempt, receipt)
+            write_receipt(attempt, ended)
     except (FootplateError, OSError) as second:
         error.add_note(f"this could not be recorded in {run.path}: {second}")
 
 
-def _make_failed_receipt(run: RunDir, attempt: Attempt, error: BaseException) -> Receipt:
-    cancelled = isinstance(error, KeyboardInterrupt)
+def _make_receipt(run: RunDir, attempt: Attempt) -> Receipt:
+    """Return a receipt that names this process; the wrapper's replaces it."""
     now = get_utc_text()
     return Receipt(
         run_id=run.id,
         attempt=attempt.number,
         host=get_host(),
+        boot_id=get_boot_id(),
         wrapper_pid=os.getpid(),
         wrapper_start=find_start_time(os.getpid()) or 0.0,
         started_at=now,
+        heartbeat_at=now,
+    )
+
+
+def _end_receipt(receipt: Receipt, error: BaseException) -> Receipt:
+    cancelled = isinstance(error, KeyboardInterrupt)
+    now = get_utc_text()
+    return replace(
+        receipt,
         heartbeat_at=now,
         ended_at=now,
         exit_code=exit_codes.INTERRUPTED if cancelled else exit_codes.NOT_STARTED,

@@ -10,24 +10,27 @@ from footplate.record.journal_reader import Entry, read_journal
 
 __all__ = ["JournalTail", "LogTail"]
 
+_PART_BYTES = 1 << 20  # a log may be larger than the memory
+
 
 class LogTail:
-    """Reads what was added to a log file; bytes that are no UTF-8 become question marks in diamonds."""
+    """Reads what was added to a log file, as text; bytes that are no UTF-8 come as ``os.fsdecode`` gives them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
-    def read(self, *, final: bool = False) -> str:
-        """Return what is new; with ``final`` also the half of a character that the file ends with."""
-        data = b""
+    def read(self, *, final: bool = False) -> Iterator[str]:
+        """Yield what is new, in parts; with ``final`` also the half of a character that the file ends with."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read()
-        self._offset += len(data)
-        return self._decoder.decode(data, final)
+                while data := file.read(_PART_BYTES):
+                    self._offset += len(data)
+                    yield self._decoder.decode(data)
+        if final and (rest := self._decoder.decode(b"", final=True)):
+            yield rest
 
 
 class JournalTail:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,24 @@ def test_the_log_of_every_attempt_can_be_read(tmp_path: Path, footplate: Footpla
     assert footplate("logs", "-f", check=0).stdout == "second\n"
 
 
+def test_a_line_longer_than_what_is_read_at_once_is_one_line(tmp_path: Path, footplate: Footplate) -> None:
+    make_attempt(make_run(tmp_path), "short\n").log_path().write_bytes(b"x" * 2_500_000 + b"\xff\nend")
+    lines = [json.loads(line)["line"] for line in footplate("logs", "--json", check=0).stdout.splitlines()]
+    assert lines == ["x" * 2_500_000 + "\ufffd", "end"]
+
+
+def test_following_a_log_ends_when_the_run_is_removed(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    make_attempt(run, "said\n", ended=False)
+    command = [sys.executable, "-m", "footplate", "logs", "-f"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "said\n"
+        shutil.rmtree(run.path)
+        said = process.communicate(timeout=60)[1]
+    assert said == f"{run.id} lost: its directory is gone: {run.path}\n"
+
+
 def test_a_run_without_a_log_is_told(tmp_path: Path, footplate: Footplate) -> None:
     assert "there are no runs yet" in footplate("logs", check=2).stderr
     run = make_run(tmp_path)
@@ -161,7 +180,9 @@ def test_a_run_that_may_be_running_is_not_removed(tmp_path: Path, footplate: Foo
     make_attempt(here, "", ended=False)
     assert f"{here.id} is running" in footplate("rm", "here", "-y", check=2).stderr
     starting = make_run(tmp_path, "starting")
-    assert f"{starting.id} is being started" in footplate("rm", "starting", "-y", check=2).stderr
+    attempt = make_attempt(starting, "", ended=False)
+    attempt.receipt_path.write_text(json.dumps(json.loads(attempt.receipt_path.read_text()) | {"pid": None}))
+    assert f"{starting.id} is starting" in footplate("rm", "starting", "-y", check=2).stderr
     afar = make_run(tmp_path, "afar")
     attempt = make_attempt(afar, "", host="another-machine", ended=False)
     receipt = json.loads(attempt.receipt_path.read_text()) | {"heartbeat_at": "2020-01-01T00:00:00+00:00"}

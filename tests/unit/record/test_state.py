@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +85,25 @@ def test_the_last_attempt_counts(run: RunDir, attempt: Attempt) -> None:
 def test_a_living_wrapper_without_a_job_is_starting(run: RunDir, attempt: Attempt) -> None:
     _write(attempt)
     assert get_status(run).state is RunState.starting
+
+
+def test_a_launch_that_was_killed_half_way_is_lost(run: RunDir, attempt: Attempt) -> None:
+    _write(attempt, **_GONE | {"pid": None, "pid_start": None})
+    assert get_status(run).state is RunState.lost
+
+
+def test_a_wrapper_whose_launcher_was_killed_has_a_moment_to_start(run: RunDir, attempt: Attempt) -> None:
+    _write(attempt, **_GONE | {"pid": None, "pid_start": None})
+    attempt.job_path.write_text("{}")
+    written = datetime.fromtimestamp(attempt.job_path.stat().st_mtime, UTC)
+    assert get_status(run, now=written + timedelta(seconds=9)).state is RunState.starting
+    assert get_status(run, now=written + timedelta(seconds=11)).state is RunState.lost
+
+
+def test_a_run_whose_directory_was_removed_is_lost_and_that_is_said(run: RunDir, attempt: Attempt) -> None:
+    shutil.rmtree(run.path)
+    status = get_status(run)
+    assert (status.state, status.evidence) == (RunState.lost, (f"its directory is gone: {run.path}",))
 
 
 def test_a_living_wrapper_with_a_job_is_running(run: RunDir, attempt: Attempt) -> None:

@@ -157,6 +157,16 @@ def test_on_a_full_disk_the_run_directory_still_says_that_the_launch_failed(tmp_
     assert get_status(run).cause is Cause.platform
 
 
+def test_a_run_is_seen_to_start_from_its_first_moment(tmp_path: Path) -> None:
+    def look(run: RunDir, _job: JobSpec) -> PlacedCode:
+        states.append(get_status(run).state)
+        return PlacedCode(cwd=run.path)
+
+    states: list[RunState] = []
+    follow(launch(make_job(tmp_path, "true"), place_code=look))
+    assert states == [RunState.starting]
+
+
 def test_an_interrupted_launch_is_a_cancelled_run(tmp_path: Path) -> None:
     def interrupt(_run: RunDir, _job: JobSpec) -> PlacedCode:
         raise KeyboardInterrupt
@@ -186,7 +196,7 @@ def test_secrets_reach_the_command_and_no_file(tmp_path: Path, monkeypatch: pyte
         assert not path.is_file() or b"s3cr3t-value" not in path.read_bytes()
 
 
-def test_nothing_of_the_log_is_lost_and_bytes_that_are_no_text_are_shown(tmp_path: Path) -> None:
+def test_nothing_of_the_log_is_lost_and_bytes_that_are_no_text_can_be_had_back(tmp_path: Path) -> None:
     program = (
         "import os\n"
         "for i in range(20000): print('line', i)\n"
@@ -194,7 +204,7 @@ def test_nothing_of_the_log_is_lost_and_bytes_that_are_no_text_are_shown(tmp_pat
     )
     said: list[str] = []
     follow(launch(make_python(tmp_path, program)), said.append)
-    expected = "".join(f"line {i}\n" for i in range(20000)) + "é\ufffd and the end"
+    expected = "".join(f"line {i}\n" for i in range(20000)) + "é\udcff and the end"
     assert "".join(said) == expected
 
 
