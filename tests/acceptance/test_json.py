@@ -52,7 +52,7 @@ def test_verbs_about_runs_print_the_documented_keys(footplate: Footplate) -> Non
     assert read_keys(footplate("runs", "--json", check=0)) == list_documented("runs")
     assert read_keys(footplate("logs", "--json", check=0)) == list_documented("logs")
     assert read_keys(footplate("completion", "bash", "--json", check=0)) == list_documented("completion")
-    assert read_keys(footplate("rm", "--yes", "--json", json.loads(done.stdout)["run"], check=0)) == list_documented(
+    assert read_keys(footplate("rm", "--yes", "--json", json.loads(done.stdout)["run_id"], check=0)) == list_documented(
         "rm"
     )
 

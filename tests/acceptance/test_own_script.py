@@ -110,19 +110,19 @@ def test_a_script_is_run_and_recorded(tmp_path: Path, footplate: Footplate) -> N
     assert "in runs · code: 1 file, " in first
     assert "left out .env" in done.stderr
     assert "succeeded after" in done.stderr
-    assert "1 file, 2.0 kB in runs/train-" in done.stderr
+    assert "1 file, 2 kB in runs/train-" in done.stderr
     assert "footplate rerun train-" in done.stderr
 
     status = get_status(footplate)
     assert (status["state"], status["exit_code"], status["artifacts"]) == ("succeeded", 0, {"files": 1, "bytes": 2000})
     assert footplate("logs", check=0).stdout == done.stdout
-    assert footplate("logs", status["run"][-6:-2], check=0).stdout == done.stdout
+    assert footplate("logs", status["run_id"][-6:-2], check=0).stdout == done.stdout
     lines = [json.loads(line) for line in footplate("logs", "--json", check=0).stdout.splitlines()]
     assert lines == [{"attempt": 1, "rank": 0, "line": line} for line in done.stdout.splitlines()]
     listed = footplate("runs", check=0).stdout.splitlines()
-    assert [line.split()[0] for line in listed] == ["RUN", status["run"]]
-    shown = footplate("status", status["run"][:7], check=0).stdout
-    assert shown.startswith(f"{status['run']} succeeded\n")
+    assert [line.split()[0] for line in listed] == ["RUN", status["run_id"]]
+    shown = footplate("status", status["run_id"][:7], check=0).stdout
+    assert shown.startswith(f"{status['run_id']} succeeded\n")
     assert "exit code 0" in shown
 
 
@@ -159,7 +159,7 @@ def test_a_killed_wrapper_is_told_and_the_run_is_never_called_a_success(
     status = get_status(footplate)
     assert (status["state"], "is gone" in " ".join(status["evidence"])) == ("running", True)
     assert b"is gone" in err
-    refused = footplate("rm", "--yes", status["run"], check=2)
+    refused = footplate("rm", "--yes", status["run_id"], check=2)
     assert "is running" in refused.stderr
     os.kill(receipt["pid"], signal.SIGKILL)
     wait_for(lambda: get_status(footplate)["state"] == "lost")
@@ -220,15 +220,15 @@ def test_a_rerun_has_the_old_tree_and_another_argument(tmp_path: Path, footplate
     (place / "train.py").write_text("print('train two')\n")
     (tmp_path / "helper.py").unlink()
     (place / "new.py").write_text("")
-    again = footplate("rerun", old["run"][-6:-1], "--", "--lr", "2", check=0)
+    again = footplate("rerun", old["run_id"][-6:-1], "--", "--lr", "2", check=0)
     assert again.stdout == "train one helper one the data False --lr 1 --lr 2\n"
-    assert f"code: 3 files as in {old['run']}" in again.stderr
+    assert f"code: 3 files as in {old['run_id']}" in again.stderr
     assert "linked to where they lie now: data" in " ".join(again.stderr.split())
     new = get_status(footplate)
-    assert (new["parent"], new["command"][-2:], new["cwd"]) == (old["run"], ["--lr", "2"], str(place))
+    assert (new["parent"], new["command"][-2:], new["cwd"]) == (old["run_id"], ["--lr", "2"], str(place))
 
     shutil.rmtree(old["run_dir"])  # the code of the rerun is its own
-    third = footplate("rerun", new["run"], check=0)
+    third = footplate("rerun", new["run_id"], check=0)
     assert third.stdout == again.stdout
     assert (place / "train.py").read_text() == "print('train two')\n"
 
@@ -257,7 +257,7 @@ def test_runs_are_removed_and_a_running_one_is_not(tmp_path: Path, footplate: Fo
     assert Path(old["run_dir"]).is_dir()
     assert "needs a yes" in footplate("rm", "old", check=2).stderr
     removed = json.loads(footplate("rm", "old", "--yes", "--json", check=0).stdout)
-    assert removed["removed"] == [old["run"]]
+    assert removed["removed"] == [old["run_id"]]
     assert removed["bytes"] > 0
     assert not Path(old["run_dir"]).exists()
     assert not list(tmp_path.glob("runs/.trash*"))
@@ -275,10 +275,10 @@ def test_a_missing_command_is_told_and_nothing_is_made(tmp_path: Path, footplate
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pipe_is_read_and_binary_output_is_recorded_byte_for_byte(tmp_path: Path, start: Start) -> None:
+def test_a_pipe_is_read_and_binary_output_is_passed_on_and_recorded_byte_for_byte(tmp_path: Path, start: Start) -> None:
     process = start("run", "--", "cat", stdin=subprocess.PIPE)
     content = bytes(range(256)) * 40
-    process.communicate(content, timeout=60)
+    assert process.communicate(content, timeout=60)[0] == content
     assert process.returncode == 0
     logs = start("logs")
     assert logs.communicate(timeout=60)[0] == content

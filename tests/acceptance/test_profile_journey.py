@@ -71,7 +71,7 @@ def test_the_same_run_again_gives_the_same_numbers(footplate: Footplate, tmp_pat
     footplate("rerun", first["run_id"], env=one_thread, check=0)
     runs = json.loads(footplate("runs", "--json", check=0).stdout)["runs"]
     assert len(runs) == 2
-    again = next(run for run in runs if run["run"] != first["run_id"])
+    again = next(run for run in runs if run["run_id"] != first["run_id"])
     assert again["parent"] == first["run_id"]
     for name in ("test/loss", "test/accuracy", "val/loss"):
         assert again["metrics"][name] == first["metrics"][name]

@@ -75,7 +75,7 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
 
 def run_to_json(run: RunDir, status: Status) -> dict[str, object]:
     """Return a run as the JSON that verbs print; the keys are stable."""
-    value: dict[str, object] = {"run": run.id, "state": status.state.value, "run_dir": str(run.path)}
+    value: dict[str, object] = {"run_id": run.id, "state": status.state.value, "run_dir": str(run.path)}
     try:
         info = read_run_info(run)
     except FootplateError as error:

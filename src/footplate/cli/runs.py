@@ -118,7 +118,7 @@ def _find_command(line: _Line) -> str:
 def _to_json(line: _Line) -> dict[str, object]:
     if line.status is None:
         return {
-            "run": line.stored.id,
+            "run_id": line.stored.id,
             "state": _GONE,
             "run_dir": str(line.stored.path),
             "name": line.stored.name,
