@@ -37,6 +37,8 @@ class Ending:
     """The end of what it printed."""
     oom_kills: int = 0
     """How many processes of this control group the kernel killed for memory while the job ran."""
+    disk_full: bool = False
+    """Whether the disk that its log lies on had no room left."""
 
 
 _OUT_OF_MEMORY = re.compile(
@@ -74,6 +76,8 @@ def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
     if line := _find_last(_DISK_FULL, ending.log_tail):
         return Cause.platform, f"{died}; the log says: {line}"
     exception = find_exception(ending.log_tail)
+    if ending.disk_full and not exception:
+        return Cause.platform, died  # it may have said why, and it is lost
     return Cause.user_error, f"{died}; {exception}" if exception else died
 
 

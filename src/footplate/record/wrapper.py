@@ -37,6 +37,8 @@ _LOG_TAIL_BYTES = 65_536
 _SIDECAR_GRACE_S = 5.0
 _LEFTOVER_GRACE_S = 1.0  # helpers such as multiprocessing's resource tracker end by themselves just after their parent
 _FINAL_TRIES = 5
+_RESERVED_BYTES = 16_384  # for the last receipt and a note on a disk that the job has filled
+_FULL_BYTES = 65_536  # with less than this free, what the job wrote last may be missing
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -101,11 +103,13 @@ class _Wrapper:
         self._sidecars: list[subprocess.Popen[bytes]] = []
         self._kill_at: float | None = None
         self._notes: list[str] = []
+        self._reserve = attempt.path / ".reserve"
 
     def run(self) -> int:
         """Supervise the job and return what to exit with."""
         self._catch_signals()
         self._save()
+        self._guard(lambda: self._reserve.write_bytes(os.urandom(_RESERVED_BYTES)))  # zeros might take no room
         try:
             job = _Job.load(self._attempt.job_path)
             oom_kills = find_oom_kills() or 0
@@ -183,7 +187,7 @@ class _Wrapper:
                 self._pass_on(self._signals.pop(0), job, now)
                 continue
             if self._kill_at is not None and now >= self._kill_at:
-                self._kill()
+                self._kill(f"did not stop within {job.stop_grace_s:g} s")
             if now >= beat_at:
                 self._save()
                 self._check_sidecars()
@@ -197,7 +201,7 @@ class _Wrapper:
     def _pass_on(self, number: int, job: _Job, now: float) -> None:
         """Hand a signal on to the job's group; the second interrupt kills at once."""
         if self._receipt.cancelled and number == signal.SIGINT:
-            self._kill()
+            self._kill("was interrupted again")
             return
         name = signal.Signals(number).name
         if not self._receipt.cancelled:
@@ -207,12 +211,12 @@ class _Wrapper:
         if self._child is not None:
             self._signal_group(self._child.pid, number)
 
-    def _kill(self) -> None:
+    def _kill(self, reason: str) -> None:
         """Kill the job with its group and descendants: launchers give their workers sessions of their own."""
         if self._child is None:
             return
         self._kill_at = None
-        self._notes.append("it was killed because it did not stop in time or was interrupted again")
+        self._notes.append(f"it was killed because it {reason}")
         family = list_family(self._child.pid)
         self._signal_group(self._child.pid, signal.SIGKILL)
         _kill_all(family)
@@ -245,12 +249,14 @@ class _Wrapper:
         died_of = _name_signal(-code) if code < 0 else ""
         exit_code = 128 - code if code < 0 else code
         self._guard(lambda: self._end_leftovers(self._receipt.pid or 0))
+        is_full = self._free_reserve()
         ending = Ending(
             exit_code=exit_code,
             signal=died_of,
             cancelled=self._receipt.cancelled,
             log_tail=_read_tail(self._attempt.log_path()),
             oom_kills=oom_kills,
+            disk_full=is_full,
         )
         cause, evidence = classify_ending(ending)
         # Known now, so written now: listing large artifacts takes a while.
@@ -263,6 +269,7 @@ class _Wrapper:
         return exit_codes.INTERRUPTED if self._receipt.cancelled else exit_code
 
     def _end_unstarted(self, cause: Cause, evidence: str, exit_code: int) -> int:
+        self._free_reserve()
         self._note(evidence)
         self._save(exit_code=exit_code, cause=cause, evidence=evidence)
         self._guard(self._stop_sidecars)
@@ -283,6 +290,19 @@ class _Wrapper:
             _kill_all(left)
             self._sleep(0.02)
             left = list_family(leader)
+
+    def _free_reserve(self) -> bool:
+        """Give back the room kept for the end; tell whether there was next to none besides."""
+        is_full = False
+        try:
+            room = os.statvfs(self._attempt.path)
+            is_full = room.f_bavail * room.f_frsize < _FULL_BYTES
+            self._reserve.unlink(missing_ok=True)
+        except OSError as error:
+            self._note(str(error))
+        if is_full:
+            self._notes.append("the disk of the run directory is full: what was written last may be missing")
+        return is_full
 
     def _stop_sidecars(self) -> None:
         self._check_sidecars()

@@ -51,6 +51,12 @@ _CASES = {
         Cause.platform,
         "No space left on device: 'x'",
     ),
+    "disk, and nothing could be said": (Ending(exit_code=1, disk_full=True), Cause.platform, "exit code 1"),
+    "disk, and something was": (
+        Ending(exit_code=1, disk_full=True, log_tail=_TRACEBACK),
+        Cause.user_error,
+        "bad batch",
+    ),
     "exception": (
         Ending(exit_code=1, log_tail=_TRACEBACK),
         Cause.user_error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_a_job_that_ignores_the_signal_is_killed_after_the_grace_time(run: RunDi
     assert wrapped.wait() == 130
     assert 0.3 <= time.monotonic() - begin < 10
     assert (wrapped.receipt.signal, wrapped.receipt.cancelled) == ("SIGKILL", True)
-    assert "did not stop in time" in wrapped.receipt.evidence
+    assert "did not stop within" in wrapped.receipt.evidence
 
 
 def test_a_second_interrupt_kills_at_once(wrap: Wrap, wait_until: WaitUntil) -> None:
@@ -240,6 +241,28 @@ def test_a_receipt_that_cannot_be_written_is_tried_again(
     path.rmdir()
     assert wrapped.wait() == 0
     assert get_status(run).state is RunState.succeeded
+
+
+def test_the_end_is_recorded_on_a_disk_that_the_job_has_filled(tmp_path: Path) -> None:
+    """The small disk is a mount that only this one process tree sees."""
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs a kernel that lets users make mounts of their own (unshare -rm)")
+    (tmp_path / "disk").mkdir()
+    job = {"argv": ["sh", "-c", "head -c 900000 /dev/zero; exit 3"], "cwd": str(tmp_path)}
+    write_json(tmp_path / "job.json", job)
+    script = """
+        mount -t tmpfs -o size=300k tmpfs disk && mkdir -p disk/run/attempts/1 && echo {} > disk/run/run.json || exit 99
+        cp job.json disk/run/attempts/1 && "$0" -m footplate.record.wrapper disk/run 1
+        echo "ended with $?"; ls -A disk/run/attempts/1; cat disk/run/attempts/1/receipt.json
+    """
+    command = ["unshare", "-rm", "sh", "-c", script, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert "ended with 3" in done.stdout
+    assert ".reserve" not in done.stdout
+    receipt = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (receipt["exit_code"], receipt["cause"]) == (3, "platform")
+    assert receipt["ended_at"]
+    assert "the disk of the run directory is full" in receipt["evidence"]
 
 
 def test_it_runs_zipped_with_nothing_but_the_standard_library(tmp_path: Path, run: RunDir, wrap: Wrap) -> None:
