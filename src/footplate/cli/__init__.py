@@ -70,8 +70,12 @@ def main(args: Sequence[str] | None = None) -> int:
         _close_stdout()  # the reader has seen enough (`footplate runs | head`)
         code = EXIT_OK
     except Exception as error:  # noqa: BLE001  # the last place where anything can still be told
-        show_bug(error)
-        code = EXIT_FAILED
+        if _is_somewhere():
+            show_bug(error)
+            code = EXIT_FAILED
+        else:
+            gone = InputError("the current directory is gone", hint="cd to one that is there")
+            code = _tell(gone, as_json=as_json)
     return code
 
 
@@ -84,6 +88,14 @@ def _invoke(words: list[str]) -> int:
     except click.exceptions.Exit as end:
         return int(end.exit_code)
     return result if isinstance(result, int) else EXIT_OK
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _tell(error: FootplateError, *, as_json: bool) -> int:

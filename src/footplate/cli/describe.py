@@ -17,7 +17,7 @@ from footplate.cli.output import (
     format_path,
 )
 from footplate.errors import FootplateError
-from footplate.quantities import format_duration, format_size
+from footplate.quantities import format_count, format_duration, format_size
 from footplate.record.journal_reader import read_journal
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
@@ -54,7 +54,8 @@ def get_seconds(status: Status) -> float | None:
     last = status.ended_at
     if last is None and status.state.is_final:
         last = status.heartbeat_at  # its end is not recorded; this is when it was last seen
-    return ((datetime.fromisoformat(last) if last else datetime.now(UTC)) - start).total_seconds()
+    seconds = ((datetime.fromisoformat(last) if last else datetime.now(UTC)) - start).total_seconds()
+    return max(seconds, 0.0)  # a clock that was set back meanwhile
 
 
 def describe_end(run: RunDir, status: Status) -> list[str]:
@@ -67,8 +68,8 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
         lines.append(format_fact("why", f"{cause}{'; '.join(status.evidence)}"))
     num_files, num_bytes = count_artifacts(run)
     if num_files:
-        files = f"{num_files:,} file{'s' if num_files > 1 else ''}, {format_size(num_bytes)}"
-        lines.append(format_fact("artifacts", f"{files} in {format_path(run.artifacts)}"))
+        text = f"{format_count(num_files, 'file')}, {format_size(num_bytes)} in {format_path(run.artifacts)}"
+        lines.append(format_fact("artifacts", text))
     lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
     return lines
 

@@ -13,7 +13,7 @@ import click
 from footplate.cli.names import complete_run
 from footplate.cli.output import format_path, json_option, print_json, say
 from footplate.errors import InputError, NotFoundError, RecordError
-from footplate.quantities import format_size
+from footplate.quantities import format_count, format_size
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, get_status
 from footplate.runs.store import Store
@@ -97,9 +97,7 @@ def _ask(doomed: list[_Doomed], total: int) -> None:
         raise InputError("removing needs a yes, and there is no terminal to ask on", hint="footplate rm --yes …")
     for run in doomed:
         say(f"  {run.id}  {format_size(run.num_bytes)}  {format_path(run.path) if run.path else '(directory is gone)'}")
-    click.confirm(
-        f"remove {len(doomed)} run{'s' if len(doomed) > 1 else ''}, {format_size(total)}?", abort=True, err=True
-    )
+    click.confirm(f"remove {format_count(len(doomed), 'run')}, {format_size(total)}?", abort=True, err=True)
 
 
 def _remove(path: Path) -> None:

@@ -49,7 +49,7 @@ def command(
         kind="exec",
         argv=argv,
         cwd=Path.cwd(),
-        output_dir=output_dir.absolute(),
+        output_dir=output_dir.resolve(),
         experiment=experiment,
     )
     return follow_and_tell(launch(job), quiet=quiet, as_json=as_json)

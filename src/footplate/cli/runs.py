@@ -12,7 +12,7 @@ import click
 from footplate.cli.describe import find_result, format_command, get_seconds, run_to_json
 from footplate.cli.output import format_age, format_path, json_option, print_json, print_table, say
 from footplate.errors import FootplateError, InputError
-from footplate.quantities import format_duration
+from footplate.quantities import format_count, format_duration
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
@@ -21,7 +21,6 @@ from footplate.runs.store import Store, StoredRun
 __all__ = ["command"]
 
 _GONE = "gone"
-_COMMAND_WIDTH = 24
 
 
 @click.command("runs")
@@ -68,9 +67,11 @@ class _Line:
 def _rebuild(store: Store, directories: tuple[Path, ...]) -> None:
     rebuilt = store.rebuild(directories)
     say(
-        f"index made anew: {rebuilt.num_found} runs in {len(rebuilt.roots)} directories,"
-        f" {rebuilt.num_dropped} forgotten because their directory is gone"
+        f"index made anew: {format_count(rebuilt.num_found, 'run')}"
+        f" in {format_count(len(rebuilt.roots), 'directory', 'directories')}"
     )
+    if rebuilt.num_dropped:
+        say(f"forgotten, because their directory is gone: {rebuilt.num_dropped:,}")
     for path in rebuilt.damaged:
         say(f"not readable, left as it is: {format_path(path)}")
 
@@ -111,8 +112,7 @@ def _find_command(line: _Line) -> str:
         info = read_run_info(RunDir(path=line.stored.path))
     except FootplateError:
         return format_path(line.stored.path)
-    text = "train" if info.kind == "train" else format_command(info.argv)
-    return text if len(text) <= _COMMAND_WIDTH else text[: _COMMAND_WIDTH - 1] + "…"
+    return "train" if info.kind == "train" else " ".join(format_command(info.argv).split())
 
 
 def _to_json(line: _Line) -> dict[str, object]:

@@ -28,7 +28,7 @@ class RunDir:
     @classmethod
     def create(cls, parent: Path, name: str) -> RunDir:
         """Make a new directory under ``parent`` with an id of its own; one that exists is never touched."""
-        parent = Path(parent).absolute()
+        parent = Path(parent).resolve()  # a way over ".." ends when a directory on it is removed
         try:
             parent.mkdir(parents=True, exist_ok=True)
             for _ in range(_MAX_TRIES):

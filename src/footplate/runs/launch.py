@@ -20,7 +20,7 @@ from typing import Literal
 
 import footplate
 from footplate.errors import CommandError, FootplateError, InputError, RecordError
-from footplate.quantities import format_size
+from footplate.quantities import format_count, format_size
 from footplate.record import exit_codes
 from footplate.record.cause import Cause
 from footplate.record.clock import get_utc_text
@@ -264,7 +264,7 @@ def _index(run: RunDir, info: RunInfo) -> tuple[str, ...]:
         with Store() as store:
             store.add(run, info)
     except FootplateError as error:
-        return (f"the run is recorded, but not in the index: {error.message}",)
+        return (f"the run is recorded, but not in the index: {error.message}; name it by its path: {run.path}",)
     return ()
 
 
@@ -430,7 +430,7 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def _describe_code(snapshot: Snapshot) -> tuple[str, ...]:
     """Return in words what was captured; then, a line for each reason, what was not."""
     num_bytes = sum(size for _, size, _ in snapshot.files)
-    text = f"code: {len(snapshot.files):,} file{'' if len(snapshot.files) == 1 else 's'}, {format_size(num_bytes)}"
+    text = f"code: {format_count(len(snapshot.files), 'file')}, {format_size(num_bytes)}"
     if not snapshot.left_out:
         return (text,)
     reasons: dict[str, list[str]] = {}

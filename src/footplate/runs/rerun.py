@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from footplate.errors import InputError, NotFoundError, RecordError
+from footplate.quantities import format_count
 from footplate.record.code_files import find_code_files
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
@@ -131,7 +132,7 @@ def _make_place_code(source: RunDir, snapshot: Snapshot) -> PlaceCode:
         cwd = tree / snapshot.cwd
         cwd.mkdir(parents=True, exist_ok=True)  # a folder without code is not in the snapshot
         check_command(job.argv, cwd)
-        notes = [f"code: {len(snapshot.files):,} files as in {source.id}"]
+        notes = [f"code: {format_count(len(snapshot.files), 'file')} as in {source.id}"]
         if linked:
             notes.append(f"not in the snapshot, linked to where they lie now: {_join(linked)}")
         if missing:

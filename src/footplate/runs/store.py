@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from footplate.errors import FootplateError, NotFoundError, RecordError
+from footplate.quantities import format_count
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
 from footplate.runs.home import get_home
@@ -143,7 +144,7 @@ class Store:
         for root in roots:
             if not root.is_dir():
                 raise NotFoundError(f"no such directory: {root}", hint="give a directory that holds run directories")
-            self._remember_root(root.absolute())
+            self._remember_root(root.resolve())
         known = self.read_roots()
         infos, damaged = _scan(known)
 
@@ -199,7 +200,8 @@ class Store:
             self.close()
             raise RecordError(
                 f"cannot use the index of runs {self._path}: {error}",
-                hint="the runs themselves are safe; `footplate runs --rebuild` makes the index anew",
+                hint="the runs themselves are safe; make room and give write permission in its directory,\n"
+                "or set FOOTPLATE_HOME to another one",
             ) from error
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -323,7 +325,8 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _count(rebuilt: Rebuilt) -> str:
-    return f"{rebuilt.num_found} runs in {len(rebuilt.roots)} directories"
+    directories = format_count(len(rebuilt.roots), "directory", "directories")
+    return f"{format_count(rebuilt.num_found, 'run')} in {directories}"
 
 
 def _tell_stderr(text: str) -> None:

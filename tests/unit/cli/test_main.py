@@ -162,3 +162,14 @@ def test_verbs_options_and_run_ids_are_completed(footplate: Footplate) -> None:
     suffix = found[-6:]
     assert complete(footplate, f"footplate rm {suffix}") == [found]
     assert complete(footplate, "footplate run -- tra") == ["file,tra"]
+
+
+def test_a_current_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'rmdir ../gone && "$0" -m footplate run -- true', sys.executable]
+    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the current directory is gone\n  hint: cd to one that is there\n",
+    )

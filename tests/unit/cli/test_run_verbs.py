@@ -29,7 +29,7 @@ def make_run(parent: Path, name: str = "wing") -> RunDir:
         name=name,
         kind="exec",
         created_at=get_utc_text(),
-        argv=("python", "train.py", "--a-long-option", "with a value"),
+        argv=("python", "train.py", "--a-long-option", "with a\nvalue"),
         cwd=str(parent),
         host=get_host(),
         user="me",
@@ -142,7 +142,7 @@ def test_status_shows_the_last_metrics_and_the_result(tmp_path: Path, footplate:
     assert status["metrics"] == {"test/accuracy": 0.98765, "val/loss": 0.25}
 
 
-def test_the_list_fits_80_columns_and_shows_the_result(tmp_path: Path, footplate: Footplate) -> None:
+def test_the_list_shows_the_result_and_one_line_for_each_run(tmp_path: Path, footplate: Footplate) -> None:
     for name in ("a-name-of-twenty-char", "b"):
         run = make_run(tmp_path, name)
         make_attempt(run, "")
@@ -153,10 +153,18 @@ def test_the_list_fits_80_columns_and_shows_the_result(tmp_path: Path, footplate
     assert "accuracy 0.9877" in shown[2]
     assert shown[1].split()[:2] == [lost.id, "gone"]
     assert len(footplate("runs", "--state", "succeeded", check=0).stdout.splitlines()) == 3
+    assert shown[2].endswith("  python train.py --a-long-option 'with a value'")
     limited = footplate("runs", "--limit", "1", check=0)
     assert len(limited.stdout.splitlines()) == 2
     assert "1 of 3 runs" in limited.stderr
     assert "only with --rebuild" in footplate("runs", "x", check=2).stderr
+
+
+def test_a_rebuild_says_what_it_found(tmp_path: Path, footplate: Footplate) -> None:
+    shutil.rmtree(make_run(tmp_path).path)
+    make_run(tmp_path)
+    said = footplate("runs", "--rebuild", check=0).stderr
+    assert said == "index made anew: 1 run in 1 directory\nforgotten, because their directory is gone: 1\n"
 
 
 def test_a_terminal_of_80_columns_is_not_exceeded(tmp_path: Path) -> None:

@@ -268,3 +268,12 @@ def test_standard_input_of_a_training_is_empty(tmp_path: Path) -> None:
         for number in (reader, writer, saved):
             os.close(number)
     assert said == []
+
+
+def test_an_output_directory_over_another_one_outlives_that(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "true")
+    launched = launch(replace(job, output_dir=job.cwd / ".." / "runs"))
+    follow(launched)
+    job.cwd.rmdir()
+    with Store() as store:
+        assert store.find(launched.run.id).path == tmp_path / "runs" / launched.run.id
