@@ -1,8 +1,14 @@
-"""Writes sizes and times as people read them."""
+"""Writes counts, sizes and times as people read them."""
 
 from __future__ import annotations
 
-__all__ = ["format_duration", "format_size"]
+__all__ = ["format_count", "format_duration", "format_size"]
+
+
+def format_count(number: float, word: str, words: str = "") -> str:
+    """Return a count with its word: ``1 step``, ``1,540 steps``, ``1.39 epochs``, ``2 classes``."""
+    shown = f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
+    return f"{shown} {word if number == 1 else words or word + 's'}"
 
 
 def format_size(num_bytes: float) -> str:

@@ -1,10 +1,17 @@
-"""Sizes and times read well."""
+"""Counts, sizes and times read well."""
 
 from __future__ import annotations
 
 import pytest
 
-from footplate.quantities import format_duration, format_size
+from footplate.quantities import format_count, format_duration, format_size
+
+
+def test_counts_have_their_word() -> None:
+    assert format_count(1, "step") == "1 step"
+    assert format_count(1540, "step") == "1,540 steps"
+    assert format_count(1.389, "epoch") == "1.39 epochs"
+    assert format_count(2, "class", "classes") == "2 classes"
 
 
 @pytest.mark.parametrize(
