@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from footplate.data.rows import Rows, describe_shape
+from footplate.data.rows import LARGEST, Rows, describe_shape
 from footplate.errors import DataError
 from footplate.profile.model import Profile
 
@@ -24,7 +24,7 @@ FULL_CHECK_BYTES = 8_000_000_000
 
 
 def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
-    """Require as many targets as inputs, in every file, and at least one."""
+    """Require as many targets as inputs, in every file, at least one, and at least one number in each."""
     pairs = zip(inputs.parts, inputs.names, targets.parts, targets.names, strict=True)
     for x, x_name, y, y_name in pairs:
         if len(x) != len(y):
@@ -34,6 +34,12 @@ def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
             )
     if len(inputs) == 0:
         raise DataError(f"{name}: no samples", hint="the data are empty; check the path and how they were written")
+    for rows in (inputs, targets):
+        if 0 in rows.shape:
+            raise DataError(
+                f"{rows.names[0]}: each sample has shape {describe_shape(rows.shape)}, which holds no number",
+                hint="check how the data were written",
+            )
 
 
 def check_numeric(inputs: Rows) -> None:
@@ -54,24 +60,23 @@ def check_quantities(targets: Rows) -> None:
 
 
 def check_finite(rows: Rows, what: str) -> None:
-    """Require that no number is NaN or infinite, in constant memory; of very large data a part is looked at."""
+    """Require that each number is one to float32, in constant memory; of very large data a part is looked at."""
     if rows.dtype.kind != "f":
         return
     bad, first = 0, None
     for start, chunk in rows.chunks(get_stride(rows)):
-        with np.errstate(all="ignore"):
-            if np.isfinite(np.sum(chunk, dtype=np.float64)):  # one pass; a sum of finite numbers rarely overflows
-                continue
-        wrong = ~np.isfinite(chunk)
+        if chunk.min() >= -LARGEST and chunk.max() <= LARGEST:  # never true for NaN; without a copy of the chunk
+            continue
+        wrong = ~(np.abs(chunk) <= LARGEST)
         bad += int(np.count_nonzero(wrong))
         if first is None and wrong.any():
             place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
             first = f"{rows.locate(start + int(place[0]), *map(int, place[1:]))} is {chunk[place]}"
     if first is not None:
         raise DataError(
-            f"{first}: {bad:,} of {len(rows) * max(1, int(np.prod(rows.shape))):,} numbers of the {what} are NaN "
-            "or infinite",
-            hint="a network learns nothing from NaN: leave these samples out or fill them in",
+            f"{first}: {bad:,} of {len(rows) * max(1, int(np.prod(rows.shape))):,} numbers of the {what} are NaN, "
+            f"infinite or too large for float32 ({LARGEST:.2g})",
+            hint="a network learns nothing from them: leave these samples out, fill them in, or use a smaller unit",
         )
 
 

@@ -194,6 +194,12 @@ def _describe_data(
     widths = [f"{item.name} {len(item.categories)}" for item in encoding if item.categories is not None]
     if widths:
         lines.append(f"text columns as 0/1 codes: {', '.join(widths)}")
+    train = parts["train"].source.table
+    lines += [
+        f"`{column.name}` is text: {column.not_a_number} is no number"
+        for column in (train.inputs if train else ())
+        if column.not_a_number
+    ]
     sources = {id(part.source): part.source for part in parts.values()}.values()
     lines += [f"{source.name}: {note}" for source in sources if source.table for note in source.table.notes]
     for key in ("val", "test"):

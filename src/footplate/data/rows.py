@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from footplate.errors import DataError
 
-__all__ = ["Array", "Indices", "Rows", "as_matrix_rows", "describe_shape", "join_rows"]
+__all__ = ["LARGEST", "Array", "Indices", "Rows", "as_matrix_rows", "describe_shape", "join_rows"]
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Numbers beyond it are infinite to the network, which computes in float32."""
 CHUNK_BYTES = 16 << 20
 """Rows are looked through in pieces of this size, so that memory stays constant."""
 

@@ -18,6 +18,9 @@ __all__ = ["Scaler", "fit_scaler"]
 
 Float64 = NDArray[np.float64]
 
+_ROUNDING = 100 * np.finfo(np.float64).eps
+"""The mean of equal numbers is off by about as much, and so is their standard deviation from 0."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scaler:
@@ -92,7 +95,7 @@ def fit_scaler(
 ) -> Scaler:
     """Find mean and standard deviation of the training part (given lists are taken as they are).
 
-    ``targets`` is None for classes. A standard deviation of 0 counts as 1: a constant feature becomes 0.
+    ``targets`` is None for classes. A constant feature becomes 0: its standard deviation counts as 1.
     """
     mean = std = target_mean = target_std = None
     if settings.normalize:
@@ -132,7 +135,8 @@ def _get_moments(rows: Rows, train: Indices, axes: tuple[int, ...]) -> tuple[Flo
         mean = mean + delta * (size / (count + size))
         count += size
     std = np.sqrt(squares / max(1, count))
-    return np.asarray(mean)[0], np.where(std == 0, 1.0, std)[0]
+    is_constant = std <= _ROUNDING * np.abs(mean)
+    return np.asarray(mean)[0], np.where(is_constant, 1.0, std)[0]
 
 
 def _choose(name: str, given: str | tuple[float, ...], found: Float64, shape: tuple[int, ...]) -> Float64:

@@ -77,7 +77,7 @@ def find_files(name: str, form: str, base_dir: Path) -> tuple[list[Path], str]:
     path = base_dir / Path(name).expanduser()
     if not path.exists():
         raise DataError(f"{path}: does not exist", hint=f"the path is looked up from {base_dir}")
-    if path.is_file():
+    if not path.is_dir():
         return [path], _get_format(path, form)
     names = sorted((entry.name for entry in path.iterdir() if entry.is_file()), key=_natural_key)
     files = [path / entry for entry in names if not entry.startswith((".", "_"))]
@@ -85,7 +85,10 @@ def find_files(name: str, form: str, base_dir: Path) -> tuple[list[Path], str]:
     known = [file for file in files if (formats[file] == form if form != "auto" else formats[file])]
     if not known:
         shown = ", ".join(names[:5]) or "nothing"
-        raise DataError(f"{path}: no {'npz, npy, csv or parquet' if form == 'auto' else form} files; it holds {shown}")
+        raise DataError(
+            f"{path}: no {'npz, npy, csv or parquet' if form == 'auto' else form} files; it holds {shown}",
+            hint="name the file or directory that holds the data",
+        )
     several = sorted({formats[file] for file in known})
     if len(several) > 1:
         raise DataError(

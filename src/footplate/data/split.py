@@ -33,7 +33,8 @@ def split_samples(size: int, val: float, test: float, seed: int, labels: Array |
     if size - num_val - num_test < 1:
         needed = 1 + (val > 0) + (test > 0)
         raise DataError(
-            f"{size} samples: {num_val} for validation ({val:g}) and {num_test} for the test ({test:g}) "
+            f"{size} sample{'s' if size > 1 else ''}: {num_val} for validation ({val:g}) and "
+            f"{num_test} for the test ({test:g}) "
             f"leave {max(0, size - num_val - num_test)} to train on",
             hint=f"at least {needed} samples are needed, and split.val + split.test below 1"
             if size < needed or val + test >= 1

@@ -110,12 +110,18 @@ def _read_header(path: Path) -> list[str]:
     if first is None:
         raise DataError(f"{path}: the file is empty", hint="a csv needs a line of column names and rows below it")
     header = [name.strip() for name in first[1]]
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise DataError(f"{path}: two columns are called `{twice[0]}`", hint="give each column a name of its own")
+    _check_header(header, path)
     if all(_is_number(name) for name in header):
         raise DataError(f"{path}: the first line holds numbers, not names", hint="put the column names in line 1")
     return header
+
+
+def _check_header(header: Sequence[str], path: Path) -> None:
+    if not header:
+        raise DataError(f"{path}: no columns", hint="the data are empty; check how they were written")
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: two columns are called `{twice[0]}`", hint="give each column a name of its own")
 
 
 def _read_csv_file(path: Path, header: list[str], builders: Mapping[str, _Builder]) -> Indices:
@@ -211,8 +217,7 @@ def read_parquet(files: Sequence[Path], columns: Columns, kinds: Mapping[str, bo
     """Read parquet files into one table; ``kinds`` as for ``read_csv``."""
     tables = [_read_parquet_file(file) for file in files]
     header = list(tables[0].schema.names)
-    if not header:
-        raise DataError(f"{files[0]}: no columns", hint="the data are empty; check how they were written")
+    _check_header(header, files[0])
     inputs, targets = choose_columns(header, columns, files[0].name)
     first = tables[0].schema
     for file, table in zip(files, tables, strict=True):
@@ -275,7 +280,8 @@ def _convert_parquet(name: str, pieces: list[Any], where: str, kinds: Mapping[st
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    is_text = is_text or pa.types.is_boolean(kind)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not is_text and not is_number:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footplate.data.rows import Array, Indices, Rows
+from footplate.data.rows import LARGEST, Array, Indices, Rows
 from footplate.errors import DataError
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
 
 MAX_CATEGORIES = 50
 """A text column with more different values than this is no set of categories."""
+_EXACT = 2**53
+"""Whole numbers up to here are told apart in float64."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +101,8 @@ class Table:
         if column.codes is not None:
             return self.make_rows(np.array(column.values or ("",))[column.codes])
         numbers = column.numbers
-        return self.make_rows(numbers.astype(np.int64) if column.whole else numbers)
+        is_exact = column.whole and len(numbers) > 0 and np.abs(numbers).max() < _EXACT
+        return self.make_rows(numbers.astype(np.int64) if is_exact else numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +211,12 @@ def get_kinds(table: Table) -> Mapping[str, bool]:
 def _check_infinite(table: Table, column: Column) -> None:
     if column.codes is not None:
         return
-    wrong = np.flatnonzero(np.isinf(column.numbers))
+    wrong = np.flatnonzero(np.abs(column.numbers) > LARGEST)
     if len(wrong):
         raise DataError(
             f"{table.locate(int(wrong[0]))}, column `{column.name}`: {column.numbers[wrong[0]]}; "
-            f"{len(wrong):,} infinite numbers in this column",
-            hint="a network learns nothing from infinity: leave these rows out or correct them",
+            f"{len(wrong):,} numbers of this column are infinite or too large for float32 ({LARGEST:.2g})",
+            hint="leave these rows out, correct them, or use a smaller unit",
         )
 
 
@@ -233,6 +238,11 @@ def _raise_if_empty(table: Table, column: Column, missing: str) -> None:
 
 
 def _check_categories(table: Table, column: Column) -> None:
+    if column.values and all(map(_DECIMAL_COMMA.fullmatch, column.values)):
+        raise DataError(
+            f"{table.names[0]}: column `{column.name}` has numbers with a comma, such as `{column.values[0]}`",
+            hint="write them with a decimal point, or leave the column out with data.columns.inputs",
+        )
     if len(column.values) <= MAX_CATEGORIES:
         return
     if column.not_a_number:

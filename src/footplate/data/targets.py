@@ -32,7 +32,10 @@ def find_classes(profile: Profile, source: Source) -> Classes | None:
     targets, loss = source.targets, profile.training.loss.type
     kind = targets.dtype.kind
     if kind not in "biufSU":
-        raise DataError(f"{targets.names[0]}: targets of type {targets.dtype} cannot be trained on")
+        raise DataError(
+            f"{targets.names[0]}: targets of type {targets.dtype} cannot be trained on",
+            hint="write them as numbers, or as text for classes",
+        )
     single = targets.shape in ((), (1,))
     if loss in _CLASS_LOSSES:
         if not single:
@@ -67,9 +70,19 @@ def find_classes(profile: Profile, source: Source) -> Classes | None:
 
 def to_class_numbers(source: Source, classes: Classes) -> Rows:
     """Return the targets of a set as class numbers; a class the training data lack is an error with its place."""
+    if source.targets.shape not in ((), (1,)):
+        raise DataError(
+            f"{source.targets.names[0]}: targets have shape {describe_shape(source.targets.shape)}, "
+            "those of the training data are one class per sample",
+            hint="give all sets in the same form",
+        )
     labels = _read_labels(source.targets)
-    if labels.dtype.kind != classes.values.dtype.kind and "U" in labels.dtype.kind + classes.values.dtype.kind:
-        labels = labels.astype(str)
+    if (labels.dtype.kind == "U") != (classes.values.dtype.kind == "U"):
+        told = "text" if labels.dtype.kind == "U" else "numbers"
+        raise DataError(
+            f"{source.targets.names[0]}: the targets are {told}, those of the training data are not",
+            hint="write both with the same types",
+        )
     numbers = np.searchsorted(classes.values, labels).clip(0, len(classes.values) - 1)
     wrong = np.flatnonzero(classes.values[numbers] != labels)
     if len(wrong):
@@ -88,12 +101,12 @@ def _read_labels(targets: Rows) -> Array:
 
 
 def _check_whole(targets: Rows, labels: Array, loss: str) -> None:
-    wrong = np.flatnonzero(labels != np.floor(labels))
+    wrong = np.flatnonzero((labels != np.floor(labels)) | np.isinf(labels))
     if len(wrong):
         raise DataError(
             f"{targets.locate(wrong[0])}: target {labels[wrong[0]]:g} is no class, "
             f"and training.loss.type is {loss}; {len(wrong):,} such targets",
-            hint="use mse for quantities",
+            hint="use mse for quantities; leave samples without a class out",
         )
 
 

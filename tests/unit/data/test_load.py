@@ -209,6 +209,15 @@ def test_opposite_infinities_do_not_hide_each_other(tmp_path: Path) -> None:
         ({"x": np.float32(3)}, "", "is a single value"),
         ({}, ", input_shape: [6]", "inputs have shape [5], data.input_shape says [6]"),
         ({"x": np.zeros((2, 1)), "y": np.arange(2)}, "", "leave 0 to train on"),
+        ({"x": np.zeros((40, 0))}, "", "x: each sample has shape [0], which holds no number"),
+        ({"y": np.zeros((40, 0))}, "", "y: each sample has shape [0], which holds no number"),
+        (
+            {"x": np.full((40, 2), 1e39)},
+            "",
+            "x[0, 0] is 1e+39: 80 of 80 numbers of the inputs are NaN, infinite or too",
+        ),
+        ({"y": np.full(40, -1e300)}, "", "y[0] is -1e+300: 40 of 40 numbers of the targets"),
+        ({"y": np.arange(40).astype("M8[D]")}, "", "targets of type datetime64[D]"),
     ],
 )
 def test_what_cannot_be_trained_on_is_named(
@@ -225,6 +234,8 @@ def test_a_loss_that_does_not_fit_the_targets_is_named(tmp_path: Path) -> None:
     save(tmp_path, y=np.linspace(0, 1, 40))
     loss = "{data: {train_data: d.npz}, training: {loss: {type: %s}}}"
     assert "y[1]: target 0.025641 is no class" in fail(loss % "cross_entropy", tmp_path)[0]
+    save(tmp_path, y=np.r_[np.arange(39) % 3, np.inf])
+    assert "y[39]: target inf is no class" in fail(loss % "cross_entropy", tmp_path)[0]
     save(tmp_path, y=np.arange(40) % 3)
     assert "needs 2 classes, the data have 3" in fail(loss % "binary_cross_entropy", tmp_path)[0]
     save(tmp_path, y=np.array(["a", "b"] * 20))
@@ -237,6 +248,19 @@ def test_a_class_of_the_test_data_that_training_lacks_is_named(tmp_path: Path) -
     assert (
         "t.npz: y[39]: class 9 is not among the 4" in fail("data: {train_data: d.npz, test_data: t.npz}", tmp_path)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (np.zeros((8, 2), int), "v.npz: y: targets have shape [2], those of the training data are one class per"),
+        (np.array(["0", "1"] * 4), "v.npz: y: the targets are text, those of the training data are not"),
+    ],
+)
+def test_validation_targets_of_another_kind_are_named(tmp_path: Path, y: np.ndarray, expected: str) -> None:
+    save(tmp_path)
+    save(tmp_path, "v.npz", num=8, y=y)
+    assert expected in fail("data: {train_data: d.npz, val_data: v.npz}", tmp_path)[0]
 
 
 def test_validation_data_of_another_shape_are_named(tmp_path: Path) -> None:
@@ -283,6 +307,10 @@ def test_a_name_that_leads_nowhere_is_answered(tmp_path: Path, name: str, expect
     (tmp_path / "mixed" / "a.csv").touch()
     (tmp_path / "mixed" / "a.npz").touch()
     assert expected in fail(f"data: {{train_data: '{name}'}}", tmp_path)[0]
+
+
+def test_what_is_neither_file_nor_directory_is_read_as_a_file() -> None:
+    assert "/dev/null: the file is empty" in fail("data: {train_data: /dev/null, format: csv}")[0]
 
 
 def test_no_data_at_all_is_answered() -> None:

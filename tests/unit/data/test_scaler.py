@@ -92,6 +92,12 @@ def test_every_type_is_scaled_to_the_same_numbers(dtype: str) -> None:
     np.testing.assert_allclose(fit(x).apply(x.astype(dtype)), fit(x).apply(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -7.3e8])
+def test_a_constant_feature_becomes_0_whatever_the_rounding_of_its_mean(value: float) -> None:
+    x = np.full((1000, 1), value)
+    np.testing.assert_allclose(fit(x).apply(x), 0, atol=1e-6)
+
+
 def test_targets_come_back_in_their_own_unit() -> None:
     y = RNG.normal(1000, 50, size=(40, 2))
     settings = Preprocessing(normalize_targets=True)

@@ -260,3 +260,44 @@ def test_a_table_and_arrays_do_not_mix(tmp_path: Path) -> None:
     write(tmp_path, ROWS)
     np.savez(tmp_path / "v.npz", x=np.zeros((4, 4)), y=np.arange(4) % 2)
     assert "v.npz is no table" in fail(tmp_path, "train_data: d.csv, val_data: v.npz")[0]
+
+
+def test_columns_of_one_name_are_refused_in_either_format(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[1, 2], [3, 4], [0, 1]], names=["a", "a", "y"]), tmp_path / "d.parquet")
+    assert "two columns are called `a`" in fail(tmp_path, "train_data: d.parquet")[0]
+    write(tmp_path, ["1,2,3"], header="a,a,y")
+    assert "two columns are called `a`" in fail(tmp_path)[0]
+
+
+def test_a_number_too_large_for_the_network_is_named_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path, [*ROWS, "1e39,red,1"])
+    message, hint = fail(tmp_path)
+    assert message.startswith("d.csv line 62, column `size`: 1e+39; 1 numbers of this column are infinite or too large")
+    assert "smaller unit" in hint
+
+
+@pytest.mark.parametrize("large", [2**60, 10**25])
+def test_whole_targets_that_are_not_exact_are_quantities(tmp_path: Path, large: int) -> None:
+    write(tmp_path, [f"{i},{large * (1 + i % 2)}" for i in range(20)], header="a,y")
+    data = load(tmp_path)
+    assert data.facts.classes == ()
+    assert data.facts.target_dtype == "float64"
+
+
+def test_numbers_with_a_decimal_comma_are_named(tmp_path: Path) -> None:
+    write(tmp_path, [f"{i},5;{i % 2}" for i in range(20)], header="size;kind")
+    message, hint = fail(tmp_path)
+    assert "column `size` has numbers with a comma, such as `0,5`" in message
+    assert "decimal point" in hint
+
+
+def test_a_column_that_one_cell_makes_text_is_told_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path, [*(f"{i},red,{i % 2}" for i in range(20)), "0x10,red,1"])
+    assert "`size` is text: d.csv line 22: `0x10` is no number" in load(tmp_path).found
+
+
+def test_strings_of_every_arrow_type_are_text(tmp_path: Path) -> None:
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        columns = {"c": pa.array(["p", "q"] * 10, kind), "y": [0, 1] * 10}
+        pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+        assert load(tmp_path, "train_data: d.parquet").facts.input_shape == (2,)
