@@ -12,6 +12,7 @@ from footplate.cli.output import json_option, print_json, print_text, say
 from footplate.cli.profile_options import DEFAULT_PROFILE, with_examples
 
 if TYPE_CHECKING:
+    from footplate.errors import NotFoundError
     from footplate.profile.explain import KeyInfo
 
 __all__ = ["command"]
@@ -105,9 +106,7 @@ def _explain_key(key: str, about: dict[str, Any] | None, *, as_json: bool) -> No
     try:
         info = find_key(key)
     except NotFoundError as error:
-        raise NotFoundError(
-            f"{error.message}, and no finding of that code", hint=error.hint or "`footplate explain` lists the sections"
-        ) from error
+        raise _make_not_found(key, error) from error
     value, place = _find_value(info)
     if as_json:
         print_json({**info.to_json(), "value": value, "place": place} | ({"finding": about} if about else {}))
@@ -120,6 +119,21 @@ def _explain_key(key: str, about: dict[str, Any] | None, *, as_json: bool) -> No
     if about is not None:
         print_text("As the code of a finding:\n")
         _show_code(about)
+
+
+def _make_not_found(key: str, error: NotFoundError) -> NotFoundError:
+    """Return the error with the finding's code that was probably meant, where no key is nearer."""
+    from difflib import get_close_matches
+
+    from footplate.errors import NotFoundError
+    from footplate.profile.lint import RULES
+
+    if not error.message.startswith("there is no key"):
+        return error
+    codes = get_close_matches(key, [*(rule.code for rule in RULES), *_OTHER_CODES], 1, 0.8)
+    keys = error.hint.startswith("did you mean")
+    hint = error.hint if keys else f"did you mean {codes[0]}?" if codes else "`footplate explain` lists the sections"
+    return NotFoundError(f"{error.message}, and no finding of that code", hint=hint)
 
 
 def _find_value(info: KeyInfo) -> tuple[Any, str]:
@@ -162,7 +176,7 @@ def _show_key(info: KeyInfo, value: Any, place: str) -> None:
 def _describe_status(info: KeyInfo) -> str:
     if info.status == "recorded":
         return "recorded with the run; does nothing else"
-    return f"not built yet: {info.reason}" if info.status == "inactive" else f"active, but {info.reason}"
+    return f"inactive: {info.reason}" if info.status == "inactive" else f"active, but {info.reason}"
 
 
 def _write(value: Any) -> str:
@@ -180,9 +194,7 @@ def _show_section(info: KeyInfo, children: list[KeyInfo]) -> None:
     for child in children:
         name = child.path[len(info.path) + 1 :]
         about = "section" if child.is_section else f"{_write(child.default)}"
-        mark = (
-            "" if child.status == "active" else f"  ({'not built yet' if child.status == 'inactive' else 'recorded'})"
-        )
+        mark = "" if child.status == "active" else f"  ({child.status})"
         print_text(f"  {name:<{width}} {about}{mark}")
     print_text("")
     say("name: default. `footplate explain SECTION.KEY` tells more")

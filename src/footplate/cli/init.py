@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from footplate.cli.output import json_option, print_json, print_text, say
 from footplate.cli.profile_options import DEFAULT_PROFILE, with_examples
-from footplate.errors import InputError
+from footplate.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from footplate.data.infer import TableDescription
 
 __all__ = ["command"]
 
@@ -41,6 +46,8 @@ def command(template: str, data: Path | None, scripts: bool, output: Path, force
     from footplate.runs.machine import get_device_facts
 
     table = None if data is None else describe_table(data)
+    if table is not None and not table.inputs:
+        raise _make_no_inputs(data, table)
     text = render_template(
         template, machine=get_device_facts(Path.cwd()), table=table, data_path="" if data is None else str(data)
     )
@@ -58,8 +65,33 @@ def command(template: str, data: Path | None, scripts: bool, output: Path, force
         print_text(text.rstrip("\n"))
     for line in found:
         say(line)
+    if table is not None and _has_values_as_names(table):
+        say("the column names look like values: is the header line missing? The first row was taken for it")
     if files:
         _say_next(files, output, template)
+
+
+def _make_no_inputs(data: Path | None, table: TableDescription) -> DataError:
+    """Return the error for a table of which no column is left to learn from."""
+    reasons = [f"{name} is {reason}" for name, reason in table.left_out]
+    if any(re.fullmatch(r"such as -?\d+,\d+", column.detail.partition(", ")[2]) for column in table.columns):
+        hint = "numbers have a decimal point in a csv: write 0.5, not 0,5"
+    else:
+        hint = "; ".join(reasons) or "a table needs the target and at least one other column"
+    return DataError(f"{data}: no column to learn {table.target} from; nothing was written", hint=hint)
+
+
+def _has_values_as_names(table: TableDescription) -> bool:
+    names = [column.name for column in table.columns]
+    return table.format == "csv" and 2 * sum(_is_number(name) for name in names) > len(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _write(files: Mapping[Path, str], *, force: bool) -> None:

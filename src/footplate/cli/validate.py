@@ -52,11 +52,13 @@ def command(profile: Path, overrides: tuple[str, ...], on: str, as_json: bool) -
 
 def _to_finding(problem: str) -> dict[str, object]:
     """Return a problem of loading in the form of a finding."""
+    from footplate.profile.findings import Finding, Severity
+
     match = _PROBLEM.fullmatch(problem)
     path, line, message = ("", 0, problem)
     if match is not None:
         path, line, message = match["path"] or "", int(match["line"] or 0), match["message"]
-    return {"code": "profile", "severity": "error", "path": path, "line": line, "message": message, "fix": ""}
+    return Finding(code="profile", severity=Severity.error, path=path, line=line, message=message, fix="").to_json()
 
 
 def _show(name: str, findings: Sequence[Mapping[str, Any]], not_checked: Sequence[str]) -> None:
@@ -66,6 +68,7 @@ def _show(name: str, findings: Sequence[Mapping[str, Any]], not_checked: Sequenc
         print_text(line)
     if findings:
         print_text(f"\n{name}: {count_findings(findings)}")
-        say(f"`footplate explain {findings[0]['code']}` tells more about the first; so for each code and key")
+        say("more about the first: " + findings[0]["page"])
+        say(f"  `footplate explain {findings[0]['code']}` shows it; so for each code and key")
     else:
         print_text(f"{name}: nothing found" + (", as far as it could be checked" if not_checked else ""))

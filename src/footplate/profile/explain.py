@@ -95,7 +95,10 @@ def _read_info(key: Key) -> KeyInfo:
     is_section = key.kind.name == "section"
     known = key.kind.known or (key.kind.item.known if key.kind.item else None)
     inactive = str(key.get_mark("inactive") or "")
-    later = [f"{values.replace('|', ', ')}: {why}" for values, why in (key.get_mark("inactive_values") or {}).items()]
+    later = [
+        f"{values.replace('|', ', ').replace('.*', '…')}: {why}"
+        for values, why in (key.get_mark("inactive_values") or {}).items()
+    ]
     return KeyInfo(
         path=key.dotted,
         type="section" if is_section else _describe_type(key),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "Severity"]
+__all__ = ["Finding", "Severity", "get_page"]
 
 
 class Severity(StrEnum):
@@ -40,6 +40,11 @@ class Finding:
     lines: tuple[int, ...] = ()
     """Every line involved, when there is more than one."""
 
+    @property
+    def page(self) -> str:
+        """Return the documentation page of its code, as it is found in the repository."""
+        return get_page(self.code)
+
     def to_json(self) -> dict[str, object]:
         """Return the documented JSON form."""
         return {
@@ -49,4 +54,10 @@ class Finding:
             "line": self.line,
             "message": self.message,
             "fix": self.fix,
+            "page": self.page,
         }
+
+
+def get_page(code: str) -> str:
+    """Return the documentation page of a finding's code, as it is found in the repository."""
+    return f"docs/lint/{code}.md"

@@ -34,9 +34,9 @@ _KINDS = tuple(
         ("a password in an address", r"[a-zA-Z][\w+.-]*://[^/\s:@]*:[^/\s@]+@"),
     )
 )
-_SECRET_NAME = re.compile(
-    r"token|secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential|webhook", re.IGNORECASE
-)
+_SECRET_NAME = re.compile(r"(?:token|secret|api_?key|access_?key|private_?key|credentials?)$", re.IGNORECASE)
+_PASSWORD_NAME = re.compile(r"(?:passw(?:or)?d|passphrase)$", re.IGNORECASE)
+_WEBHOOK_NAME = re.compile(r"webhook(?:_?url)?$", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9+/=_.~-]{16,}")
 
 
@@ -91,13 +91,19 @@ def _look_up(kind: str, name: str, key: str, base_dir: Path | None) -> str:
 def looks_like_credential(text: str, *, name: str = "") -> str:
     """Return what kind of credential a text looks like (``a Slack webhook``), or nothing.
 
-    With the ``name`` of a key such as ``token`` or ``api_key``, any long random-looking word counts.
+    By the ``name`` of its key more is one: any text under ``password``, any address under ``webhook``, and a long
+    random-looking word under ``token``, ``api_key`` and the like. ``tokenizer`` and ``token_file`` are other things.
     """
     rest = _REFERENCE.sub("", text)
     for kind, pattern in _KINDS:
         if pattern.search(rest):
             return kind
-    if not _SECRET_NAME.search(name.rpartition(".")[2]):
+    last = name.rpartition(".")[2]
+    if _PASSWORD_NAME.search(last) and rest.strip() and not rest.strip().startswith("$"):
+        return "a password"
+    if _WEBHOOK_NAME.search(last) and "://" in rest:
+        return "a webhook's address"
+    if not _SECRET_NAME.search(last):
         return ""
     words = _WORD.findall(rest)
     return "a secret" if any(_is_random(word) for word in words) else ""

@@ -194,7 +194,9 @@ def _build_facts(
     data = seen.get("data")
     not_checked = [str(text) for text in seen.get("not_checked", ())]
     if not seen and missing:
-        not_checked.append(f"data and model: {', '.join(path for _, path in missing)} is not there")
+        not_checked.append(
+            f"data and model: {', '.join(path for key, path in missing if key.startswith('data.'))} not there"
+        )
     return Facts(
         data=_parse_data(data) if isinstance(data, dict) else None,
         device=device,

@@ -6,7 +6,7 @@ Pure: nothing is run, opened or asked here. ``runs.inspect`` gathered the facts,
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from footplate.profile.horizon import Horizon, get_horizon, get_num_processes
 from footplate.profile.lint import lint
 from footplate.profile.model import Profile
 from footplate.profile.size import MemoryEstimate, count_parameters, estimate_memory
+from footplate.quantities import format_count
 from footplate.runs.launch import JobSpec
 from footplate.runs.plan_text import render_plan, wrap
 from footplate.runs.verdict import Verdict, get_verdict
@@ -120,7 +121,7 @@ class Plan:
             argv=self.argv,
             cwd=self.profile.base_dir,
             output_dir=self.output_dir,
-            env=self.profile.entrypoint.env,
+            env=self._get_env(),
             experiment=self.profile.logging.mlflow.experiment_name,
             parent="",
             profile_yaml=self.profile.to_yaml(),
@@ -128,6 +129,13 @@ class Plan:
             sidecar_interval_s=monitoring.health_check_interval,
             sampler_without=tuple(name for name, wanted in left_out.items() if not wanted),
         )
+
+    def _get_env(self) -> Mapping[str, str]:
+        """Return what the profile adds to the environment: your own code learns its cores as the libraries do."""
+        profile = self.profile
+        if not profile.entrypoint.is_set or profile.resources.num_cpus is None:
+            return profile.entrypoint.env
+        return {"OMP_NUM_THREADS": str(profile.resources.num_cpus), **profile.entrypoint.env}
 
     def check(self) -> None:
         """Raise a PlanError that names every error that stops the launch, if there is any."""
@@ -274,11 +282,9 @@ def _horizon_to_json(profile: Profile, facts: Facts, horizon: Horizon | None) ->
         return None
     training, processes = profile.training, get_num_processes(profile)
     batch = f"({training.batch_size} × {training.gradient_accumulation_steps} × {processes})"
-    per_epoch = f"{facts.data.num_train:,} samples / {batch} → {_count(horizon.steps_per_epoch, 'step')} per epoch"
-    if horizon.ends_by == "max_epochs":
-        length = f"× {_count(horizon.num_epochs, 'epoch')} = {_count(horizon.total_steps, 'step')}"
-    else:
-        length = f"ends at max_steps: {_count(horizon.total_steps, 'step')} = {_count(horizon.num_epochs, 'epoch')}"
+    per_epoch, steps = format_count(horizon.steps_per_epoch, "step"), format_count(horizon.total_steps, "step")
+    epochs, samples = format_count(horizon.num_epochs, "epoch"), format_count(facts.data.num_train, "sample")
+    length = f"× {epochs} = {steps}" if horizon.ends_by == "max_epochs" else f"ends at max_steps: {steps} = {epochs}"
     return {
         "effective_batch": horizon.effective_batch,
         "steps_per_epoch": horizon.steps_per_epoch,
@@ -287,11 +293,5 @@ def _horizon_to_json(profile: Profile, facts: Facts, horizon: Horizon | None) ->
         "ends_by": horizon.ends_by,
         "evaluation_interval": horizon.evaluation_interval,
         "num_evaluations": horizon.num_evaluations,
-        "text": f"{per_epoch} {length}",
+        "text": f"{samples} / {batch} → {per_epoch} per epoch {length}",
     }
-
-
-def _count(number: float, word: str) -> str:
-    """Return ``1 step``, ``540 steps``, ``1.39 epochs``."""
-    shown = f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
-    return f"{shown} {word}" + ("" if number == 1 else "s")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from footplate.quantities import format_duration, format_size
+from footplate.quantities import format_count, format_duration, format_size
 
 __all__ = ["WIDTH", "count_findings", "render_findings", "render_not_checked", "render_plan", "wrap"]
 
@@ -58,11 +58,16 @@ def _describe_data(data: Mapping[str, Any] | None) -> tuple[str, ...]:
     inputs = f"inputs {data['input_shape']} {data['input_dtype']}"
     if data["classes"]:
         counts = data["class_counts"]
-        each = f" ({min(counts):,} to {max(counts):,} samples each)" if counts else ""
-        target = f"{_plural(len(data['classes']), 'class', 'classes')}{each}"
+        each = f" ({_describe_range(counts)} each)" if counts else ""
+        target = f"{format_count(len(data['classes']), 'class', 'classes')}{each}"
     else:
         target = f"targets {data['target_shape'] or 'one number'} {data['target_dtype']}"
     return data["source"], sets, f"{inputs} → {target}"
+
+
+def _describe_range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,} to {high:,} samples" if low < high else format_count(low, "sample")
 
 
 def _describe_length(horizon: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -73,7 +78,7 @@ def _describe_length(horizon: Mapping[str, Any] | None) -> tuple[str, ...]:
         return horizon["text"], "evaluations by the clock (`validation.strategy: time_interval`)"
     if not count:
         return horizon["text"], "no evaluation: there are no validation data"
-    return horizon["text"], f"validation every {_plural(interval, 'step')}: {_plural(count, 'evaluation')}"
+    return horizon["text"], f"validation every {format_count(interval, 'step')}: {format_count(count, 'evaluation')}"
 
 
 def _describe_model(plan: Mapping[str, Any]) -> tuple[str, ...]:
@@ -89,7 +94,11 @@ def _describe_model(plan: Mapping[str, Any]) -> tuple[str, ...]:
 def _describe_machine(machine: Mapping[str, Any] | None) -> tuple[str, ...]:
     if machine is None:
         return ("not looked at",)
-    parts = [machine["host"], _plural(machine["num_cpus"], "core"), f"{format_size(machine['memory_gb'] * 1e9)} memory"]
+    parts = [
+        machine["host"],
+        format_count(machine["num_cpus"], "core"),
+        f"{format_size(machine['memory_gb'] * 1e9)} memory",
+    ]
     gpus = [f"{gpu['name']} {format_size(gpu['memory_gb'] * 1e9)}" for gpu in machine["gpus"]]
     parts.append(", ".join(gpus) if gpus else "no GPU")
     if machine["disk_free_gb"] is not None:
@@ -131,7 +140,9 @@ def count_findings(findings: Sequence[Mapping[str, Any]]) -> str:
     """Return ``none`` or ``1 error, 2 warnings, 1 advice``."""
     counts = {name: sum(f["severity"] == name for f in findings) for name in _SEVERITIES}
     words = [
-        _plural(count, name, "advice" if name == "advice" else name + "s") for name, count in counts.items() if count
+        format_count(count, name, "advice" if name == "advice" else name + "s")
+        for name, count in counts.items()
+        if count
     ]
     return ", ".join(words) or "none"
 
@@ -176,7 +187,3 @@ def wrap(text: str, *, indent: int = 0, hang: int = 0) -> list[str]:
         break_on_hyphens=False,
         break_long_words=False,
     )
-
-
-def _plural(count: int, word: str, words: str = "") -> str:
-    return f"{count:,} {word if count == 1 else words or word + 's'}"

@@ -11,7 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from footplate.errors import RecordError
+from footplate.errors import ProfileError, RecordError
+from footplate.profile.load import load_profile
 from footplate.quantities import format_duration, format_size
 from footplate.record.journal_reader import Entry, Point, read_events, read_metrics
 from footplate.record.receipt import find_receipt
@@ -191,6 +192,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _render_confusion(seen: _Seen) -> list[str]:
+    if not _wants_confusion(seen.run):
+        return []
     tables = seen.result.get("tables") or {}
     counts: Sequence[Sequence[int]] = tables.get("confusion") or ()
     if not counts:
@@ -207,6 +210,15 @@ def _render_confusion(seen: _Seen) -> list[str]:
     mistakes = [f"{names[row]} taken for {names[column]} ({count}×)" for count, row, column in wrong[:5] if count]
     lines += [f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "No mistakes on the test data.", ""]
     return lines
+
+
+def _wants_confusion(run: RunDir) -> bool:
+    """Return what the run's profile says; a matrix of a run whose profile cannot be read is shown."""
+    try:
+        profile = load_profile(run.path / "profile.yaml")
+    except ProfileError:
+        return True
+    return profile.post_training.report.include_confusion_matrix
 
 
 def _render_data(seen: _Seen) -> list[str]:

@@ -36,7 +36,7 @@ def test_tells_the_value_of_the_profile_here_and_its_line(capsys: pytest.Capture
 
 
 def test_says_when_a_key_is_not_built_yet_or_only_recorded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "status   not built yet: " in explain(capsys, "distributed.enabled")[1]
+    assert "status   inactive: training on several" in explain(capsys, "distributed.enabled")[1]
     assert "status   recorded with the run" in explain(capsys, "metadata.author")[1]
     assert "status" not in explain(capsys, "reproducibility.seed")[1]
 
@@ -56,7 +56,7 @@ def test_of_a_section_lists_its_keys(capsys: pytest.CaptureFixture[str]) -> None
     assert max(map(len, out.splitlines())) <= 80
 
 
-SECTIONS = {"data", "model", "training"}  # codes that are sections too
+SECTIONS = {"data", "entrypoint", "model", "resources", "training"}  # codes that are sections too
 
 
 @pytest.mark.parametrize("code", sorted({"profile", "inactive", *(rule.code for rule in RULES)} - SECTIONS))
@@ -98,3 +98,25 @@ def test_a_profile_that_cannot_be_read_does_not_stop_it(capsys: pytest.CaptureFi
     assert code == 0
     assert "default  32" in out
     assert "footplate.yaml cannot be read" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("decay-unreachabel", "decay-unreachable"), ("inactiv", "inactive"), ("batchsize", "training.batch_size")],
+)
+def test_suggests_the_code_or_key_that_was_meant(capsys: pytest.CaptureFixture[str], typed: str, meant: str) -> None:
+    code, _, err = explain(capsys, typed)
+    assert code == 2
+    assert f"did you mean {meant}?" in err
+
+
+def test_a_name_of_several_keys_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = explain(capsys, "type")
+    assert "error: type stands in several sections\n" in err
+    assert "training.scheduler.type, training.loss.type" in err
+
+
+def test_a_key_of_which_some_values_are_not_built_is_active(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = explain(capsys, "post_training.report.format")
+    assert "status   active, but html, pdf: not built yet; markdown is written" in out
+    assert ".*" not in explain(capsys, "model.architecture")[1]

@@ -111,3 +111,26 @@ def test_bad_input_gets_a_clear_error(capsys: pytest.CaptureFixture[str], args: 
     assert words in err
     assert "Traceback" not in err
     assert sorted(path.name for path in Path().iterdir()) == ["empty.csv", "file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("x\n" + "".join(f"{i}\n" for i in range(50)), "at least one other column"),
+        ("a;y\n" + "".join(f"0,{i};1,{i}\n" for i in range(100, 200)), "decimal point"),
+        ("day,y\n" + "".join(f"2024-01-{i:02},{i}\n" for i in range(1, 30)), "day is a date"),
+    ],
+)
+def test_a_table_without_inputs_writes_nothing(capsys: pytest.CaptureFixture[str], text: str, hint: str) -> None:
+    Path("a.csv").write_text(text)
+    assert main(["init", "quickstart", "--data", "a.csv"]) == 2
+    err = capsys.readouterr().err
+    assert "a.csv: no column to learn" in err
+    assert hint in err
+    assert not Path("footplate.yaml").exists()
+
+
+def test_a_missing_header_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text("".join(f"{i / 7:.3f},{i % 5}.5,{'ab'[i % 2]}\n" for i in range(50)))
+    assert main(["init", "quickstart", "--data", "a.csv"]) == 0
+    assert "is the header line missing?" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_json_is_findings_and_what_was_not_checked(capsys: pytest.CaptureFixture
     assert code == 0
     assert set(value) == {"findings", "not_checked"}
     (finding,) = [finding for finding in value["findings"] if finding["severity"] == "warning"]
-    assert set(finding) == {"code", "severity", "path", "line", "message", "fix"}
+    assert set(finding) == {"code", "severity", "path", "line", "message", "fix", "page"}
     assert (finding["code"], finding["line"]) == ("decay-unreachable", 9)
 
 

@@ -249,3 +249,11 @@ def test_a_profile_made_in_python_knows_what_was_set() -> None:
     assert not profile.is_set("training.max_epochs")
     assert profile.where("training.batch_size") is None
     assert load_profile_text(profile.to_yaml()) == profile
+
+
+def test_shares_are_no_problem_when_a_set_has_a_file_of_its_own() -> None:
+    split = "split: {val: 0.5, test: 0.5}"
+    for own in ("val_data: v.npz", "test_data: t.npz", "val_data: v.npz, test_data: t.npz"):
+        load_profile_text(f"data: {{train_data: a.npz, {own}, {split}}}")
+    (problem,) = get_problems(f"data: {{train_data: a.npz, {split}}}")
+    assert problem == "my.yaml:1: data.split: val 0.5 + test 0.5 = 1 leaves nothing to train on"

@@ -75,4 +75,22 @@ def test_under_the_name_of_a_secret_a_random_word_is_one() -> None:
     assert looks_like_credential(word, name="entrypoint.env.WANDB_API_KEY") == "a secret"
     assert looks_like_credential(word, name="metadata.version") == ""
     assert looks_like_credential("aaaaaaaaaaaaaaaaaaaaaaaa", name="token") == ""
-    assert looks_like_credential("/run/secrets-of-mine/token", name="token_file") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("DB_PASSWORD", "hunter2", "a password"),
+        ("DB_PASSWORD", "${env:DB_PASSWORD}", ""),
+        ("DB_PASSWORD", "$DB_PASSWORD", ""),
+        ("webhook", "https://alerts.example.org/hook", "a webhook's address"),
+        ("slack_webhook", "${env:SLACK_WEBHOOK}", ""),
+        ("token_file", "/home/me/.cache/huggingface/token-2024", ""),
+        ("SECRET_PATH", "/run/secrets/my_db_password_2024", ""),
+        ("TOKENIZER_PATH", "meta-llama/Llama-3.1-8B-Instruct", ""),
+        ("tokenizer", "bert-base-uncased-v2-1234", ""),
+        ("TOKENIZERS_PARALLELISM", "false", ""),
+    ],
+)
+def test_the_name_of_a_key_says_what_its_text_is(name: str, text: str, kind: str) -> None:
+    assert looks_like_credential(text, name=name) == kind

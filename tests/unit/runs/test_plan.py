@@ -208,3 +208,18 @@ def test_findings_that_say_the_same_are_shown_once() -> None:
         "    not built yet",
         "    → take it out",
     ]
+
+
+def test_code_of_ones_own_learns_how_many_cores_it_may_use() -> None:
+    text = "entrypoint: {script: t.py, env: {A: b}}\nresources: {num_cpus: 2}"
+    assert plan(load(text), FACTS).job.env == {"OMP_NUM_THREADS": "2", "A": "b"}
+    own = text.replace("A: b", "OMP_NUM_THREADS: '1'")
+    assert plan(load(own), FACTS).job.env == {"OMP_NUM_THREADS": "1"}
+    assert plan(load("resources: {num_cpus: 2}"), FACTS).job.env == {}
+
+
+def test_one_of_anything_is_singular() -> None:
+    data = replace(DATA, num_train=1, class_counts=(50, 50))
+    text = str(plan(load(DIGITS + "training: {max_epochs: 1}"), replace(FACTS, data=data)))
+    assert "1 sample / (32 × 1 × 1) → 1 step per epoch × 1 epoch = 1 step" in " ".join(text.split())
+    assert "(50 samples each)" in text

@@ -190,3 +190,13 @@ def test_curves_survive_infinite_values_and_many_points() -> None:
 )
 def test_values_keep_the_digits_that_matter(value: object, text: str) -> None:
     assert format_value(value) == text
+
+
+def test_a_confusion_matrix_is_left_out_when_the_profile_says_so(run: RunDir) -> None:
+    fill(run)
+    assert "## Confusion matrix" in render_report(run)
+    switch = "post_training: {report: {include_confusion_matrix: false}}\n"
+    (run.path / "profile.yaml").write_text(PROFILE + switch)
+    assert "## Confusion matrix" not in render_report(run)
+    (run.path / "profile.yaml").write_text("of: another version\n" + switch)
+    assert "## Confusion matrix" in render_report(run)

@@ -122,7 +122,7 @@ def check_mean_std(profile: Profile, facts: Facts) -> Iterator[Hit]:
                 message=f"{len(values)} values for {num_features:,} features (inputs of shape {list(shape or ())})",
                 fix=f"set {_PREPROCESSING}.{name}: auto",
             )
-    if len(lists) == 2 and len({len(values) for values in lists.values()} - {1}) > 1:
+    if num_features is None and len(lists) == 2 and len({len(values) for values in lists.values()} - {1}) > 1:
         yield Hit(
             path=f"{_PREPROCESSING}.mean",
             also=(f"{_PREPROCESSING}.std",),

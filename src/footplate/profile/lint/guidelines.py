@@ -155,9 +155,11 @@ def check_rate_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
     if rate * _TOLERANCE < guide.low or rate > guide.high * _TOLERANCE:
         nearest = guide.low if rate < guide.low else guide.high
         times = max(rate / nearest, nearest / rate)
+        ratio = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
         yield Hit(
             path="training.learning_rate",
-            message=f"{rate:g} is {times:.3g} times from the guideline for {guide.purpose}: {span}",
+            message=f"{rate:g} is {ratio} times {'below' if rate < guide.low else 'above'} "
+            f"the guideline for {guide.purpose}: {span}",
             fix=f"set training.learning_rate: {nearest:g}",
         )
 
@@ -203,7 +205,8 @@ def check_checkpoint_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
         ("training.checkpointing.keep_last_n", saving.keep_last_n, CHECKPOINTS_KEPT, "checkpoints"),
     )
     for path, value, (low, high), unit in pairs:
-        if profile.is_set(path) and value is not None and not low <= value <= high:
+        is_overruled = path == "training.save_frequency" and saving.frequency is not None
+        if profile.is_set(path) and value is not None and not low <= value <= high and not is_overruled:
             yield Hit(
                 path=path,
                 message=f"{value:,} {unit}; the guideline is {low:,} to {high:,}",

@@ -11,6 +11,7 @@ from footplate.profile.findings import Severity
 from footplate.profile.lint.rule import Check, Hit, Rule, find_horizon, get_data
 from footplate.profile.model import Profile
 from footplate.profile.schedule import get_learning_rate
+from footplate.quantities import format_count
 
 __all__ = ["RULES"]
 
@@ -33,7 +34,8 @@ def check_limit_unreachable(profile: Profile, facts: Facts) -> Iterator[Hit]:
         return
     horizon = find_horizon(profile, facts)
     by_epochs = training.max_epochs * horizon.steps_per_epoch
-    steps = f"{training.max_epochs:,} epochs × {horizon.steps_per_epoch:,} steps = {by_epochs:,} steps"
+    epochs, per_epoch = format_count(training.max_epochs, "epoch"), format_count(horizon.steps_per_epoch, "step")
+    steps = f"{epochs} × {per_epoch} = {format_count(by_epochs, 'step')}"
     if training.max_steps > _FAR * by_epochs:
         yield Hit(
             path="training.max_steps",
@@ -66,13 +68,14 @@ def check_decay_unreachable(profile: Profile, facts: Facts) -> Iterator[Hit]:
     last = get_learning_rate(profile.training, total - 1, total)
     if last <= scheduler.eta_min + 0.05 * (profile.training.learning_rate - scheduler.eta_min):
         return
+    length = f"{format_count(horizon.num_epochs, 'epoch')} × {format_count(horizon.steps_per_epoch, 'step')}"
     limit = "training.max_steps" if horizon.ends_by == "max_steps" else "training.max_epochs"
     yield Hit(
         path="training.scheduler.T_max",
         also=(limit,),
         message=(
             f"the decay ends at step {scheduler.T_max:,}, the training at step {total:,} "
-            f"({horizon.num_epochs:g} epochs × {horizon.steps_per_epoch:,} steps): the learning rate is still "
+            f"({length}): the learning rate is still "
             f"{last:.3g} at the end instead of {scheduler.eta_min:.3g}"
         ),
         fix=f"set training.scheduler.T_max: {total} (or null)",
@@ -139,8 +142,9 @@ def check_never_happens(profile: Profile, facts: Facts) -> Iterator[Hit]:
     training = profile.training
     total = find_horizon(profile, facts).total_steps
     saving = training.checkpointing
+    by_older = "no checkpoint is saved" if saving.frequency is None else "it would save no checkpoint"
     happenings = (
-        ("training.save_frequency", training.save_frequency if saving.enabled else None, "no checkpoint is saved"),
+        ("training.save_frequency", training.save_frequency if saving.enabled else None, by_older),
         ("training.checkpointing.frequency", saving.frequency if saving.enabled else None, "no checkpoint is saved"),
         ("training.eval_frequency", training.eval_frequency, "the only evaluation is the one at the end"),
         ("training.log_frequency", training.log_frequency, "no metric of the training is read"),

@@ -15,6 +15,7 @@ from footplate.profile.size import find_image_shape, find_sequence_shape
 
 __all__ = ["RULES"]
 
+_TRANSFORMERS = ("transformer", "lightweight_transformer", "gpt")
 _TRANSFORMER_ONLY = ("num_attention_heads", "intermediate_size", "attention_dropout", "max_position_embeddings")
 
 
@@ -148,7 +149,7 @@ def check_label_smoothing(profile: Profile, facts: Facts) -> Iterator[Hit]:
 
 
 def _is_transformer(model: Model) -> bool:
-    return model.architecture == "transformer"
+    return model.architecture in _TRANSFORMERS
 
 
 def _describe_targets(facts: Facts) -> str:

@@ -20,7 +20,7 @@ from footplate.profile.size import (
     has_apple_gpu,
     is_built_without_cuda,
 )
-from footplate.quantities import format_size
+from footplate.quantities import format_duration, format_size
 
 __all__ = ["RULES"]
 
@@ -62,6 +62,12 @@ def check_gpu_missing(profile: Profile, facts: Facts) -> Iterator[Hit]:
             path="device",
             message=f"cuda is asked for, but {facts.device.host} has no NVIDIA GPU",
             fix="set device: auto, or train where a GPU is",
+        )
+    elif profile.device == "mps" and not has_apple_gpu(facts.device):
+        yield Hit(
+            path="device",
+            message=f"mps is asked for, but {facts.device.host} has no Apple silicon",
+            fix="set device: auto, or train where that is",
         )
 
 
@@ -222,8 +228,8 @@ def check_wall_time(profile: Profile, facts: Facts) -> Iterator[Hit]:
         yield Hit(
             path="resources.wall_time",
             message=(
-                f"{horizon.total_steps:,} steps × {_show_time(facts.step_s)} = {_show_time(needed)}, "
-                f"more than the {_show_time(wall_time)} allowed"
+                f"{horizon.total_steps:,} steps × {format_duration(facts.step_s)} = {format_duration(needed)}, "
+                f"more than the {format_duration(wall_time)} allowed"
             ),
             fix=f"set resources.wall_time: {_show_clock(1.2 * needed)}, or training.max_steps: "
             f"{int(wall_time / 1.2 / facts.step_s)}",
@@ -254,8 +260,8 @@ def check_checkpoint_interval(profile: Profile, facts: Facts) -> Iterator[Hit]:
                 path=path,
                 also=(limit_path,),
                 message=(
-                    f"{frequency:,} steps × {_show_time(facts.step_s)} = {_show_time(interval)} between two "
-                    f"checkpoints, {limit_path} gives {_show_time(limit)}"
+                    f"{frequency:,} steps × {format_duration(facts.step_s)} = {format_duration(interval)} between two "
+                    f"checkpoints, {limit_path} gives {format_duration(limit)}"
                 ),
                 fix=f"set {path}: {max(1, int(0.5 * limit / facts.step_s))}",
             )
@@ -318,13 +324,6 @@ def _find_lead_times(backends: Mapping[str, Any]) -> Iterator[tuple[str, float]]
         signal = options.get("signal") if isinstance(options, Mapping) else None
         if isinstance(signal, str) and (match := re.search(r"@(\d+)$", signal)):
             yield f"backends.{name}.signal", float(match[1])
-
-
-def _show_time(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1000:.3g} ms"
 
 
 def _show_clock(seconds: float) -> str:

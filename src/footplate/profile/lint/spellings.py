@@ -1,4 +1,4 @@
-"""Rules about one thing that is said in two places."""
+"""Rules about keys that another key makes idle: another spelling, another strategy, code of one's own."""
 
 # ruff: noqa: D401  the docstring of a check is the text of its documentation page
 
@@ -19,6 +19,13 @@ _SPELLINGS = (
     ("embedded_optimizations.use_cudnn_benchmark", "reproducibility.benchmark"),
 )
 """(older spelling, the one that wins)"""
+
+_BUILT_IN_ONLY = (
+    "device", "model", "training", "data", "logging.console_log_level", "logging.log_format", "logging.log_file",
+    "logging.log_dir", "monitoring.track_throughput", "reproducibility", "debug", "validation",
+    "post_training.final_evaluation", "embedded_optimizations",
+)  # fmt: skip
+"""Keys and sections that only the built-in training reads."""
 
 
 def check_two_spellings(profile: Profile, _: Facts) -> Iterator[Hit]:
@@ -41,6 +48,26 @@ def check_two_spellings(profile: Profile, _: Facts) -> Iterator[Hit]:
                 message=f"{_show(old_value)} disagrees with {winner}: {_show(value)}, which wins",
                 fix=f"take {older} out, or set {winner}: {_write(old_value)}",
             )
+
+
+def check_own_code(profile: Profile, _: Facts) -> Iterator[Hit]:
+    """Keys of the built-in training are set beside code of your own.
+
+    With an `entrypoint` your code runs, and Footplate launches, watches and records it. It does not hand the other keys
+    over: your code can read them from `profile.yaml` in `$FOOTPLATE_RUN_DIR`.
+
+    To mend it, read them there, or take them out.
+    """
+    if not profile.entrypoint.is_set:
+        return
+    given = [path for path in _BUILT_IN_ONLY if profile.is_set(path)]
+    if given:
+        yield Hit(
+            path="entrypoint",
+            also=tuple(given),
+            message=f"your own code runs, and these act only if it reads them: {', '.join(given)}",
+            fix="read profile.yaml in $FOOTPLATE_RUN_DIR, or take them out",
+        )
 
 
 def check_evaluation_times(profile: Profile, _: Facts) -> Iterator[Hit]:
@@ -103,6 +130,12 @@ RULES = (
         title="Two spellings of one thing disagree",
         severity=Severity.warning,
         check=check_two_spellings,
+    ),
+    Rule(
+        code="own-code",
+        title="Keys that only your own code can make act",
+        severity=Severity.advice,
+        check=check_own_code,
     ),
     Rule(
         code="evaluation-times",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator
 
 from footplate.profile.fields import Known, Section, Text, key
 
@@ -25,14 +25,6 @@ class Split(Section):
     """Share used for validation when `val_data` is null."""
     test: float = key(0.1, ge=0.0, lt=1.0, unit="share")
     """Share kept for the final test when `test_data` is null."""
-
-    @model_validator(mode="after")
-    def _check_sum(self) -> Split:
-        if self.val + self.test >= 1.0:
-            raise ValueError(
-                f"val {self.val:g} + test {self.test:g} = {self.val + self.test:g} leaves nothing to train on"
-            )
-        return self
 
 
 class Columns(Section):
@@ -120,6 +112,18 @@ class Data(Section):
     """Shape of one input; compared with the data before anything starts."""
     output_shape: tuple[int, ...] | None = key(None)
     """Shape of one output (regression) or number of classes; compared with the data before anything starts."""
+
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, value: Split, info: ValidationInfo) -> Split:
+        """Refuse shares that leave nothing to train on; a set with a file of its own takes none."""
+        if info.data.get("val_data") or info.data.get("test_data"):
+            return value
+        if value.val + value.test >= 1.0:
+            raise ValueError(
+                f"val {value.val:g} + test {value.test:g} = {value.val + value.test:g} leaves nothing to train on"
+            )
+        return value
 
     @field_validator("input_shape", "output_shape")
     @classmethod

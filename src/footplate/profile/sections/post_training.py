@@ -63,7 +63,7 @@ class Report(Section):
     enabled: bool = key(True)
     """Switches it on."""
     format: Literal["markdown", "html", "pdf"] = key(
-        "markdown", inactive="html and pdf are not built yet; markdown is written"
+        "markdown", inactive_values={"html|pdf": "not built yet; markdown is written"}, replaced=True
     )
     """Form of the page."""
     include_plots: bool = key(False, inactive=_PLOTS)

@@ -19,7 +19,8 @@ class Resources(Section):
     num_cpus_per_gpu: int | None = key(None, ge=1, unit="cores", inactive=_CLUSTER)
     """CPU cores for each GPU."""
     num_cpus: int | None = key(None, ge=1, unit="cores")
-    """CPU cores the training computes with; null = all of this machine."""
+    """CPU cores the training computes with (code of your own gets them as `OMP_NUM_THREADS`); null = all of this
+    machine."""
     memory_per_gpu_gb: SizeGB | None = key(None, gt=0, unit="GB")
     """Memory of one device; the estimate is compared with it. null = the device's own."""
     memory_gb: SizeGB | None = key(None, gt=0, unit="GB")
