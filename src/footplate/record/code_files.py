@@ -118,13 +118,23 @@ def _make_folder_check(root: Path, run: Path) -> _Check:
         path = root / folder
         return (
             os.path.basename(folder) not in _SKIPPED
-            and path not in (run, run.parent)
+            and path != run
+            and not _ignores_itself(path)
             and not (path / "pyvenv.cfg").exists()
-            and not ((path / "run.json").exists() and (path / "artifacts").is_dir())
+            and not ((path / "attempts").is_dir() and (path / "artifacts").is_dir())  # a run
             and belongs(os.path.dirname(folder))
         )
 
     return belongs
+
+
+def _ignores_itself(folder: Path) -> bool:
+    """Tell whether a folder keeps itself out of git, as directories of runs and caches do."""
+    try:
+        lines = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False
+    return "*" in lines and not any(line.startswith("!") for line in lines)
 
 
 def _read_ignore_file(root: Path) -> _Check:

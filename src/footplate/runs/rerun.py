@@ -177,19 +177,14 @@ def _find_left_out(root: Path, named: set[str], code: set[str], run: RunDir) -> 
             name = entry.name if folder == "." else f"{folder}/{entry.name}"
             if name in named:
                 yield name
-            elif name in code or entry.name in _CACHES or _is_output(root / name, run):
+            elif name in code or entry.name in _CACHES or (root / name / "run.json").is_file():
                 continue
             elif name in folders and entry.is_dir(follow_symlinks=False):
                 yield from look(name)
-            else:
+            elif root / name != run.path.parent:  # what earlier runs made is nothing that a run needs
                 yield name
 
     return look(".")
-
-
-def _is_output(path: Path, run: RunDir) -> bool:
-    """Tell whether a path holds the runs, or is one: what earlier runs made is nothing that a run needs."""
-    return path == run.path.parent or (path / "run.json").is_file()
 
 
 def _join(names: Sequence[str]) -> str:

@@ -136,7 +136,10 @@ class Store:
         if not found:
             raise self._not_found(text)
         shown = "\n".join(f"  {run.id}" for run in found[:8]) + ("\n  …" if len(found) > 8 else "")
-        raise NotFoundError(f"{text!r} means {len(found)} runs:\n{shown}", hint="type one more character")
+        raise NotFoundError(
+            f"{text!r} means {len(found)} runs:\n{shown}",
+            hint=f"the last characters of an id are enough: {found[0].id[-_SUFFIX_LENGTH:]}",
+        )
 
     def rebuild(self, roots: Sequence[Path] = ()) -> Rebuilt:
         """Read the index anew from the run directories below ``roots`` and all roots that were ever used."""

@@ -124,16 +124,30 @@ def test_the_variables_of_a_hook_do_not_mislead(
     assert take_snapshot(tree, run).git_commit
 
 
+def test_code_beside_the_run_directories_is_code(tree: Path) -> None:
+    run = RunDir.create(tree / "pkg", "beside")
+    assert _paths(take_snapshot(tree, run)) == ["pkg/model.py", "train.py"]
+
+
+def test_a_folder_that_keeps_itself_out_of_git_is_not_code(tree: Path) -> None:
+    _write(tree, "cache/x.py")
+    _write(tree, "cache/.gitignore", "# made by a tool\n*\n")
+    _write(tree, "pkg/.gitignore", "*\n!model.py\n")
+    run = RunDir.create(tree / "runs", "elsewhere")
+    assert _paths(take_snapshot(tree, run)) == ["pkg/.gitignore", "pkg/model.py", "train.py"]
+
+
 def test_runs_and_environments_are_never_code(tree: Path, git: Git) -> None:
     for parent in (tree / "runs", tree / "pkg"):
         run = RunDir.create(parent, "x")
-        run.write_json("run.json", {})
+        run.new_attempt()
         _write(run.path, "artifacts/model.bin")
     _write(tree, "env/pyvenv.cfg")
     _write(tree, "env/lib/x.py")
     _write(tree, "pkg/__pycache__/model.pyc")
     _write(tree, "web/node_modules/a.js")
     new = RunDir.create(tree / "runs", "new")
+    new.new_attempt()
     assert _paths(take_snapshot(tree, new)) == [".gitignore", "pkg/model.py", "train.py"]
     again = RunDir.create(tree / "runs", "again")
     assert _paths(take_snapshot(tree, again)) == [".gitignore", "pkg/model.py", "train.py"]
@@ -144,7 +158,7 @@ def test_without_git_a_walk_finds_the_code(tree: Path, run: RunDir) -> None:
     _write(tree, "env/pyvenv.cfg")
     _write(tree, "pkg/__pycache__/model.pyc")
     _write(tree, "node_modules/a.js")
-    _write(tree, "runs/x-1/run.json")
+    (tree / "runs/x-1/attempts").mkdir(parents=True)
     (tree / "runs/x-1/artifacts").mkdir()
     _write(tree, ".config.yaml")
     (tree / "linked").symlink_to("pkg")

@@ -68,6 +68,16 @@ def test_what_was_no_code_is_linked_and_what_is_new_is_not_there(code: Path) -> 
     assert "not in the snapshot, and gone: big.bin" in launched.notes
 
 
+def test_data_beside_the_run_directories_is_linked_and_the_runs_are_not(code: Path) -> None:
+    (code / "src").mkdir()
+    (code / "src" / "show.py").write_text("import os\nprint(sorted(os.listdir('src')))\n")
+    (code / "src" / ".env").write_text("SETTING=1\n")
+    job = replace(make_job(code, sys.executable, "src/show.py"), output_dir=code / "src")
+    run, _ = finish(launch(job))
+    finish(launch(job))
+    assert finish(rerun(run))[1] == "['.env', 'show.py']\n"
+
+
 def test_a_run_is_repeated_when_its_project_is_gone(code: Path, tmp_path: Path) -> None:
     (code / "go.sh").write_text("#!/bin/sh\necho gone\n")
     (code / "go.sh").chmod(0o755)
