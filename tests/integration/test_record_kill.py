@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from footplate.record.journal import Journal, count_damaged, read_journal
 
-_ROUNDS = 20
 _NUMBERS_PER_ROUND = 1_000_000
 _WRITER = """
 import os, sys
@@ -26,23 +27,24 @@ while True:
 """
 
 
-def test_every_acknowledged_entry_survives_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_rounds", [20, pytest.param(200, marks=pytest.mark.soak)])
+def test_every_acknowledged_entry_survives_kill_9(tmp_path: Path, num_rounds: int) -> None:
     path = tmp_path / "journal.rank0.jsonl"
     generator = random.Random(7)
     acknowledged: list[int] = []
-    for number in range(_ROUNDS):
+    for number in range(num_rounds):
         wait_s = generator.uniform(0.0, 0.05)
         acknowledged += _write_and_kill(path, number * _NUMBERS_PER_ROUND, wait_s, tmp_path / f"out{number}")
     with Journal(path) as journal:
         journal.metrics(-1, {"last": 1.0})
     found = Counter(entry.data["step"] for entry in read_journal(path))
-    assert len(acknowledged) >= _ROUNDS
+    assert len(acknowledged) >= num_rounds
     assert not set(acknowledged) - found.keys()
     assert set(found.values()) == {1}
     assert found[-1] == 1
     # Each kill may have cut the one line that was being written, and a line more than was acknowledged may be there.
-    assert count_damaged(path) <= _ROUNDS
-    assert len(found) - 1 - len(acknowledged) <= _ROUNDS
+    assert count_damaged(path) <= num_rounds
+    assert len(found) - 1 - len(acknowledged) <= num_rounds
 
 
 def _write_and_kill(path: Path, first: int, wait_s: float, out: Path) -> list[int]:

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
+__all__ = ["find_by_variable", "find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
 
 _ON_LINUX = sys.platform.startswith("linux")
 _TIMEOUT_S = 5.0
@@ -51,6 +52,19 @@ def find_start_time(pid: int) -> float | None:
 def is_alive(pid: int | None, start: float | None) -> bool:
     """Tell whether the very process of that PID and start time still runs."""
     return pid is not None and start is not None and find_start_time(pid) == start
+
+
+def find_by_variable(name: str, value: str) -> int | None:
+    """Return the PID of a living process that was started with an environment variable of this value.
+
+    None when there is none that this user may look into, and where the system does not tell (macOS).
+    """
+    wanted = os.fsencode(f"{name}={value}")
+    for entry in os.listdir("/proc") if _ON_LINUX else ():
+        with suppress(OSError):  # another user's, or ended meanwhile
+            if entry.isdecimal() and wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                return int(entry)
+    return None
 
 
 def list_family(leader: int) -> dict[int, str]:

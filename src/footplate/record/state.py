@@ -11,7 +11,7 @@ from footplate.record import exit_codes
 from footplate.record.cause import Cause
 from footplate.record.clock import parse_utc
 from footplate.record.journal_reader import read_last_events
-from footplate.record.process import get_boot_id, get_host, is_alive
+from footplate.record.process import find_by_variable, get_boot_id, get_host, is_alive
 from footplate.record.receipt import Receipt, find_receipt
 from footplate.record.rundir import Attempt, RunDir
 
@@ -109,17 +109,24 @@ def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
     if any(entry.data.get("name") == "finish" for entry in read_last_events(attempt)):
         said = "the journal says that the training finished"
         return _make_status(receipt, RunState.succeeded, said, f"no end in the receipt: {reason}")
-    if latest is not None and latest.pid is None and _is_handed_over(attempt, now):
-        return _make_status(latest, RunState.starting, "what launched it is gone; its wrapper may be starting")
+    if latest is not None and latest.pid is None and (early := _find_early_state(attempt, latest, now)):
+        return early
     return _make_status(receipt, RunState.lost, f"no end in the receipt, and {reason}")
 
 
-def _is_handed_over(attempt: Attempt, now: datetime) -> bool:
-    """Tell whether the launching process was so far that a wrapper may be about to write its first receipt."""
+def _find_early_state(attempt: Attempt, receipt: Receipt, now: datetime) -> Status | None:
+    """Return the state between the launch and the receipt that names the command; None when nobody is at it."""
+    pid = find_by_variable("FOOTPLATE_RUN_ID", receipt.run_id)
+    if pid is not None:
+        gone = "its wrapper was killed when it had just started it: its end will not be recorded"
+        return _make_status(receipt, RunState.running, f"process {pid} is alive", gone)
     try:
-        return now.timestamp() - attempt.job_path.stat().st_mtime < _MAX_HANDOVER_S
+        since_s = now.timestamp() - attempt.job_path.stat().st_mtime
     except OSError:
-        return False
+        return None
+    if since_s > _MAX_HANDOVER_S:
+        return None
+    return _make_status(receipt, RunState.starting, "what launched it is gone; its wrapper may be starting")
 
 
 def _look_from_afar(receipt: Receipt, now: datetime) -> Status:

@@ -100,6 +100,17 @@ def test_a_wrapper_whose_launcher_was_killed_has_a_moment_to_start(run: RunDir, 
     assert get_status(run, now=written + timedelta(seconds=11)).state is RunState.lost
 
 
+def test_a_command_that_no_receipt_names_is_found_by_its_environment(run: RunDir, attempt: Attempt) -> None:
+    _write(attempt, **_GONE | {"pid": None, "pid_start": None, "run_id": run.id})
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "FOOTPLATE_RUN_ID": run.id}) as command:
+        try:
+            status = get_status(run)
+        finally:
+            command.kill()
+    assert (status.state, status.evidence[0]) == (RunState.running, f"process {command.pid} is alive")
+    assert get_status(run).state is RunState.lost
+
+
 def test_a_run_whose_directory_was_removed_is_lost_and_that_is_said(run: RunDir, attempt: Attempt) -> None:
     shutil.rmtree(run.path)
     status = get_status(run)
