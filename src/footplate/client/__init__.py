@@ -19,7 +19,10 @@ from footplate.runs.plan import Measurement, Plan, plan
 from footplate.runs.report import write_report
 from footplate.runs.store import Store, StoredRun
 
-__all__ = ["Client"]
+__all__ = ["WAIT_LIMIT_S", "Client"]
+
+WAIT_LIMIT_S = 7 * 24 * 3600.0
+"""Longest wait for a run when no other is asked for: a week."""
 
 
 class Client:
@@ -68,15 +71,16 @@ class Client:
         """Return the state of a run and how it is known."""
         return get_status(run)
 
-    def wait(self, run: RunDir) -> Status:
+    def wait(self, run: RunDir, *, timeout_s: float = WAIT_LIMIT_S) -> Status:
         """Wait until a run that this client launched has ended, and return its state.
 
-        The wait is as long as the run. Ctrl-C is passed on to the run, which ends in good order.
+        After ``timeout_s`` seconds the state is returned as it is then; the run goes on and can be waited for again.
+        Ctrl-C is passed on to the run, which ends in good order.
         """
-        launched = self._launched.pop(run.id, None)
+        launched = self._launched.get(run.id)
         if launched is None:
             raise NotFoundError(f"run {run.id} was not launched by this client", hint="ask for its status instead")
-        return follow(launched)
+        return follow(launched, timeout_s=timeout_s)
 
     def get_logs(self, run: RunDir, *, attempt: int | None = None, rank: int = 0) -> str:
         """Return what a rank has printed in an attempt (the last one, when none is named)."""

@@ -130,17 +130,20 @@ def follow(
     launched: Launched,
     on_log: Callable[[str], None] | None = None,
     on_entry: Callable[[Entry], None] | None = None,
+    *,
+    timeout_s: float | None = None,
 ) -> Status:
     """Follow a run until it has ended; what it prints goes to ``on_log``, its journal's entries to ``on_entry``.
 
     Bytes that are no UTF-8 come as ``os.fsdecode`` gives them.
     SIGINT, SIGTERM and SIGHUP are passed on to the wrapper, which stops the job and records that; a second SIGINT
-    ends the job at once. Nothing that was written before the end is lost.
+    ends the job at once. Nothing that was written before the end is lost. After ``timeout_s`` seconds it is left to
+    itself, and goes on.
     """
     log = LogTail(launched.attempt.log_path())
     journal = JournalTail(launched.attempt.journal_path())
     with _forward_signals(launched.process):
-        for ended in _wait(launched):
+        for ended in _wait(launched, timeout_s):
             if on_log is not None:
                 for text in log.read(final=ended):
                     on_log(text)
@@ -374,9 +377,10 @@ class _Background:
         return self._result
 
 
-def _wait(launched: Launched) -> Iterator[bool]:
-    """Yield False while the run goes on, at growing intervals; then True, once."""
+def _wait(launched: Launched, timeout_s: float | None) -> Iterator[bool]:
+    """Yield False while the run goes on, at growing intervals; then, or when the time is over, True, once."""
     poll_s = _FIRST_POLL_S
+    latest = None if timeout_s is None else time.monotonic() + timeout_s
     deadline: float | None = None
     while True:
         try:
@@ -389,7 +393,8 @@ def _wait(launched: Launched) -> Iterator[bool]:
         poll_s = min(poll_s * 1.2, _LAST_POLL_S)
         if poll_s == _LAST_POLL_S and deadline is None and _has_ended(launched.attempt):
             deadline = time.monotonic() + _END_LIMIT_S
-        if deadline is not None and time.monotonic() > deadline:
+        now = time.monotonic()
+        if (deadline is not None and now > deadline) or (latest is not None and now > latest):
             break
     yield True
 

@@ -53,3 +53,15 @@ def test_waits_only_for_what_it_launched() -> None:
     with pytest.raises(NotFoundError, match="was not launched by this client"):
         footplate.Client().wait(run)
     assert client.wait(run).state == "succeeded"
+
+
+def test_a_wait_has_a_limit_and_can_be_repeated() -> None:
+    Path("job.py").write_text(
+        "import pathlib, time\nfor _ in range(3000):\n    if pathlib.Path('go').exists(): break\n    time.sleep(0.01)\n"
+    )
+    profile = load_profile_text(OWN)
+    client = footplate.Client()
+    run = client.launch(client.plan(profile, client.inspect(profile)))
+    assert client.wait(run, timeout_s=0.1).state in ("starting", "running", "queued")
+    Path("go").write_text("")
+    assert client.wait(run, timeout_s=60).state == "succeeded"
