@@ -66,7 +66,8 @@ def command(template: str, data: Path | None, scripts: bool, output: Path, force
     for line in found:
         say(line)
     if table is not None and _has_values_as_names(table):
-        say("the column names look like values: is the header line missing? The first row was taken for it")
+        say("the column names look like values: is the header line missing?")
+        say("  the first row was taken for it, and is not trained on")
     if files:
         _say_next(files, output, template)
 
