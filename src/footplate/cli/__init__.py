@@ -16,6 +16,7 @@ from footplate.cli.output import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
+    say,
     show_bug,
     show_error,
 )
@@ -65,6 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         code = _tell(_to_input_error(error), as_json=as_json)
     except (click.exceptions.Abort, KeyboardInterrupt):
+        say("interrupted")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         _close_stdout()  # the reader has seen enough (`footplate runs | head`)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 from footplate.cli.output import (
     EXIT_CHECKPOINTED,
@@ -70,7 +70,8 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
     if num_files:
         text = f"{format_count(num_files, 'file')}, {format_size(num_bytes)} in {format_path(run.artifacts)}"
         lines.append(format_fact("artifacts", text))
-    lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
+    if run.path.exists():
+        lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
     return lines
 
 
@@ -114,10 +115,11 @@ def count_artifacts(run: RunDir) -> tuple[int, int]:
     for folder, _, names in os.walk(run.artifacts):
         for name in names:
             try:
-                num_bytes += Path(folder, name).lstat().st_size
+                status = os.lstat(os.path.join(folder, name))
             except OSError:
                 continue  # a job's temporary file, gone since it was listed
-            num_files += 1
+            if stat.S_ISREG(status.st_mode):  # what artifacts.json lists at the end
+                num_files, num_bytes = num_files + 1, num_bytes + status.st_size
     return num_files, num_bytes
 
 

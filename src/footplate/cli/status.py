@@ -21,6 +21,8 @@ from footplate.record.state import Status, get_status
 
 __all__ = ["command"]
 
+_COMMAND_LENGTH = 300
+
 
 @click.command("status")
 @run_argument
@@ -46,7 +48,10 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
     info = read_run_info(run)
     facts = [("cause", str(status.cause))] if status.cause else []
     facts.append(("evidence", "; ".join(status.evidence)))
-    facts.append(("command", format_command(info.argv)))
+    command = format_command(info.argv)
+    if len(command) > _COMMAND_LENGTH:
+        command = f"{command[:_COMMAND_LENGTH]}… ({len(info.argv):,} words, whole in --json)"
+    facts.append(("command", command))
     seconds = get_seconds(status)
     if status.started_at and seconds is not None:
         whole = format_duration(seconds) if status.state.is_final else f"{format_duration(seconds)} so far"

@@ -94,6 +94,9 @@ def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
     if not restarted and is_alive(receipt.wrapper_pid, receipt.wrapper_start):
         if receipt.pid is None:
             return _make_status(receipt, RunState.starting, f"process {receipt.wrapper_pid} is starting it")
+        if receipt.exit_code is not None:
+            ended = "the command has ended; its artifacts are being listed"
+            return _make_status(receipt, RunState.running, receipt.evidence, ended)
         return _make_status(receipt, RunState.running, f"process {receipt.pid} under wrapper {receipt.wrapper_pid}")
     if not restarted and is_alive(receipt.pid, receipt.pid_start):
         gone = f"its wrapper {receipt.wrapper_pid} is gone: its end will not be recorded"

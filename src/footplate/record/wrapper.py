@@ -330,7 +330,7 @@ class _Wrapper:
     def _save_end(self) -> None:
         ended_at = get_utc_text()
         for _ in range(_FINAL_TRIES):
-            if self._save(ended_at=ended_at):
+            if self._save(ended_at=ended_at) or not self._attempt.path.exists():  # the job may have removed it
                 return
             self._sleep(1.0)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,14 @@ def test_verbs_options_and_run_ids_are_completed(footplate: Footplate) -> None:
     suffix = found[-6:]
     assert complete(footplate, f"footplate rm {suffix}") == [found]
     assert complete(footplate, "footplate run -- tra") == ["file,tra"]
+
+
+def test_a_command_that_removes_its_run_directory_is_told_at_once(tmp_path: Path, footplate: Footplate) -> None:
+    start = time.monotonic()
+    said = footplate("run", "--", "sh", "-c", 'rm -r "$FOOTPLATE_RUN_DIR"', check=1).stderr
+    assert time.monotonic() - start < 4  # the wrapper tries for five seconds to write what can be written
+    assert "its directory is gone" in " ".join(said.split())
+    assert "next" not in said
 
 
 def test_a_current_directory_that_is_gone_is_told(tmp_path: Path) -> None:

@@ -142,6 +142,22 @@ def test_status_shows_the_last_metrics_and_the_result(tmp_path: Path, footplate:
     assert status["metrics"] == {"test/accuracy": 0.98765, "val/loss": 0.25}
 
 
+def test_status_of_a_very_long_command_stays_short(footplate: Footplate) -> None:
+    footplate("run", "--", "true", *map(str, range(3000)), check=0)
+    shown = footplate("status", check=0).stdout.splitlines()
+    assert len(shown) < 20
+    assert "3,001 words" in " ".join(" ".join(shown).split())
+
+
+def test_only_files_count_as_artifacts(footplate: Footplate) -> None:
+    make = 'cd "$FOOTPLATE_OUTPUT_DIR"; echo x > file; mkfifo pipe; ln -s /etc/passwd link; mkdir folder'
+    done = footplate("run", "--json", "--", "sh", "-c", make, check=0)
+    run = json.loads(done.stdout)
+    assert run["artifacts"] == {"files": 1, "bytes": 2}
+    listed = json.loads(Path(run["run_dir"], "artifacts.json").read_text())
+    assert [artifact["path"] for artifact in listed] == ["file"]
+
+
 def test_the_list_shows_the_result_and_one_line_for_each_run(tmp_path: Path, footplate: Footplate) -> None:
     for name in ("a-name-of-twenty-char", "b"):
         run = make_run(tmp_path, name)

@@ -122,6 +122,13 @@ def test_a_living_wrapper_with_a_job_is_running(run: RunDir, attempt: Attempt) -
     assert get_status(run).state is RunState.running
 
 
+def test_while_artifacts_are_listed_the_end_of_the_command_is_told(run: RunDir, attempt: Attempt) -> None:
+    _write(attempt, pid=os.getpid(), pid_start=-1.0, exit_code=0, evidence="exit code 0")
+    status = get_status(run)
+    assert (status.state, status.evidence[0]) == (RunState.running, "exit code 0")
+    assert "artifacts are being listed" in status.evidence[1]
+
+
 def test_a_living_job_without_its_wrapper_is_running_and_that_is_said(run: RunDir, attempt: Attempt) -> None:
     _write(attempt, **_GONE | {"pid_start": find_start_time(os.getpid())})
     status = get_status(run)
