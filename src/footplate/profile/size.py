@@ -18,6 +18,7 @@ __all__ = [
     "estimate_memory",
     "find_device_kind",
     "find_image_shape",
+    "find_memory_limit",
     "find_sequence_shape",
     "has_apple_gpu",
     "is_built_without_cuda",
@@ -149,6 +150,25 @@ def find_device_kind(profile: Profile, facts: Facts) -> str | None:
     if facts.device.gpus:
         return "cpu" if is_built_without_cuda(facts) else "cuda"
     return "mps" if has_apple_gpu(facts.device) else "cpu"
+
+
+def find_memory_limit(profile: Profile, facts: Facts, device: str | None) -> tuple[float, str, str] | None:
+    """Return the memory of one device in GB, the key that may declare it, and who says it: that key or the machine.
+
+    Of what is declared and what is there the smaller counts. None when neither is known.
+    """
+    asked, machine = profile.resources, facts.device
+    if device == "cuda":
+        key, declared = "resources.memory_per_gpu_gb", asked.memory_per_gpu_gb
+        there = min(((memory, name) for name, memory in machine.gpus), default=None) if machine is not None else None
+    else:
+        key, declared = "resources.memory_gb", asked.memory_gb
+        there = (machine.memory_gb, machine.host) if machine is not None else None
+    limits = [*([(declared, key)] if declared is not None else []), *([there] if there is not None else [])]
+    if not limits:
+        return None
+    limit_gb, source = min(limits, key=lambda limit: limit[0])
+    return limit_gb, key, source
 
 
 def has_apple_gpu(device: DeviceFacts) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from footplate.profile.facts import DeviceFacts, Facts
+from footplate.profile.facts import Facts
 from footplate.profile.model import Profile
+from footplate.profile.size import find_memory_limit, has_apple_gpu, is_built_without_cuda
 from footplate.quantities import format_duration, format_size
 
 __all__ = ["BATCH_LIMIT_S", "DISTRIBUTED_LIMIT_S", "Verdict", "get_verdict"]
@@ -56,7 +57,7 @@ def get_verdict(
     device, device_reason = _choose_device(profile, facts)
     duration_s = facts.step_s * total_steps if facts.step_s is not None and total_steps else None
     mode, mode_reason = _choose_mode(profile, facts, total_steps, duration_s)
-    room = _get_device_memory(profile, facts.device, device)
+    room = find_memory_limit(profile, facts, device)
     parallelism, parallel_reason = _choose_parallelism(profile, duration_s, memory_gb, room)
     if duration_s is None:
         not_known.append(_get_unknown_duration(profile))
@@ -100,11 +101,11 @@ def _choose_mode(
 
 
 def _choose_parallelism(
-    profile: Profile, duration_s: float | None, memory_gb: float | None, room: tuple[float, str] | None
+    profile: Profile, duration_s: float | None, memory_gb: float | None, room: tuple[float, str, str] | None
 ) -> tuple[Literal["single", "distributed"], str]:
     num_gpus = profile.resources.num_gpus or 0
     if memory_gb is not None and room is not None and memory_gb > room[0]:
-        needed = f"{format_size(memory_gb * 1e9)} needed on one device, {format_size(room[0] * 1e9)} there ({room[1]})"
+        needed = f"{format_size(memory_gb * 1e9)} needed on one device, {format_size(room[0] * 1e9)} there ({room[2]})"
         return "distributed", f"Distributed: {needed}; several devices share the model."
     if duration_s is not None and duration_s > DISTRIBUTED_LIMIT_S:
         limit = format_duration(DISTRIBUTED_LIMIT_S)
@@ -114,7 +115,7 @@ def _choose_parallelism(
         devices = f"{count} devices" if count > 1 else "several devices"
         return "distributed", f"Distributed: the profile asks for {devices}."
     if memory_gb is not None and room is not None:
-        fits = f"{format_size(memory_gb * 1e9)} needed of the {format_size(room[0] * 1e9)} there ({room[1]})"
+        fits = f"{format_size(memory_gb * 1e9)} needed of the {format_size(room[0] * 1e9)} there ({room[2]})"
         return "single", f"Single device: {fits}."
     return "single", "Single device: nothing asks for more than one."
 
@@ -131,24 +132,13 @@ def _choose_device(profile: Profile, facts: Facts) -> tuple[Literal["cpu", "cuda
         return "unknown", "Device not known: the machine could not be looked at; the first of cuda, mps, cpu there."
     if machine.gpus:
         name, memory_gb = machine.gpus[0]
-        if facts.versions.get("pytorch", "").endswith("+cpu"):
+        if is_built_without_cuda(facts):
             return "cpu", f"Device cpu: {name} is there, but PyTorch {facts.versions['pytorch']} is built without CUDA."
         return "cuda", f"Device cuda: {len(machine.gpus)} × {name} with {format_size(memory_gb * 1e9)}."
-    if machine.cpu_name.startswith("Apple"):
+    if has_apple_gpu(machine):
         return "mps", "Device mps: the GPU of Apple silicon."
     cores = f"{machine.num_cpus} cores" if machine.num_cpus > 1 else "1 core"
     return "cpu", f"Device cpu: no GPU on {machine.host}; {cores}, {format_size(machine.memory_gb * 1e9)} of memory."
-
-
-def _get_device_memory(profile: Profile, machine: DeviceFacts | None, device: str) -> tuple[float, str] | None:
-    """Return the memory one process may use and where the number comes from; a key of the profile wins."""
-    if device == "cuda":
-        if profile.resources.memory_per_gpu_gb is not None:
-            return profile.resources.memory_per_gpu_gb, "resources.memory_per_gpu_gb"
-        return (machine.gpus[0][1], machine.gpus[0][0]) if machine is not None and machine.gpus else None
-    if profile.resources.memory_gb is not None:
-        return profile.resources.memory_gb, "resources.memory_gb"
-    return (machine.memory_gb, machine.host) if machine is not None else None
 
 
 def _get_unknown_duration(profile: Profile) -> str:

@@ -265,6 +265,13 @@ def _lint(profile: dict[str, Any], facts: dict[str, Any]) -> list[Finding]:
             "entrypoint.env.DB_PASSWORD",
             "a password",
         ),
+        (
+            {"resources": {"memory_gb": 64}, "training": {"batch_size": 4_000_000}, "model": {"hidden_size": 4096}},
+            {"data": {"num_train": 10**9}},
+            "memory",
+            "training.batch_size",
+            "node1 has 16 GB",
+        ),
         ({"device": "mps"}, {}, "gpu-missing", "device", "node1 has no Apple silicon"),
         (
             {"model": {"architecture": "gpt", "hidden_size": 512, "num_attention_heads": 12}},

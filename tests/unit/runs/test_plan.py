@@ -220,6 +220,6 @@ def test_code_of_ones_own_learns_how_many_cores_it_may_use() -> None:
 
 def test_one_of_anything_is_singular() -> None:
     data = replace(DATA, num_train=1, class_counts=(50, 50))
-    text = str(plan(load(DIGITS + "training: {max_epochs: 1}"), replace(FACTS, data=data)))
+    text = str(plan(load("data: {train_data: 'sklearn:digits'}\ntraining: {max_epochs: 1}"), replace(FACTS, data=data)))
     assert "1 sample / (32 × 1 × 1) → 1 step per epoch × 1 epoch = 1 step" in " ".join(text.split())
     assert "(50 samples each)" in text

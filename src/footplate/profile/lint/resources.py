@@ -17,6 +17,7 @@ from footplate.profile.size import (
     MemoryEstimate,
     estimate_memory,
     find_device_kind,
+    find_memory_limit,
     has_apple_gpu,
     is_built_without_cuda,
 )
@@ -195,18 +196,17 @@ def check_memory(profile: Profile, facts: Facts) -> Iterator[Hit]:
     precision; a smaller network.
     """
     estimate = estimate_memory(profile, facts)
-    limit = _find_memory_limit(profile, facts)
+    limit = find_memory_limit(profile, facts, find_device_kind(profile, facts))
     if estimate is None or limit is None:
         return
-    limit_gb, path = limit
+    limit_gb, path, source = limit
     if estimate.total_gb <= _NEARLY_FULL * limit_gb:
         return
     is_over = estimate.total_gb > limit_gb
-    source = path if profile.is_set(path) else "the device"
     yield Hit(
         path="training.batch_size",
         also=(path,),
-        message=f"{estimate.to_text()}; {source} has {limit_gb:g} GB",
+        message=f"{estimate.to_text()}; {source} has {limit_gb:.4g} GB",
         fix=_advise_memory(profile, estimate, limit_gb),
         severity=Severity.error if is_over else Severity.warning,
     )
@@ -287,19 +287,6 @@ def check_disk(profile: Profile, facts: Facts) -> Iterator[Hit]:
             ),
             fix="make room, or set resources.output_dir to a larger disk",
         )
-
-
-def _find_memory_limit(profile: Profile, facts: Facts) -> tuple[float, str] | None:
-    """Return the memory of the device in GB and the key that says it."""
-    asked, device = profile.resources, facts.device
-    if find_device_kind(profile, facts) == "cuda":
-        there = min((memory for _, memory in device.gpus), default=None) if device is not None else None
-        key, declared = "resources.memory_per_gpu_gb", asked.memory_per_gpu_gb
-    else:
-        there = device.memory_gb if device is not None else None
-        key, declared = "resources.memory_gb", asked.memory_gb
-    limits = [limit for limit in (declared, there) if limit is not None]
-    return (min(limits), key) if limits else None
 
 
 def _advise_memory(profile: Profile, estimate: MemoryEstimate, limit_gb: float) -> str:
