@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
 _TEMPLATES = ("quickstart", "hpc", "workstation", "embedded", "script")
 
 
@@ -84,15 +85,7 @@ def _make_no_inputs(data: Path | None, table: TableDescription) -> DataError:
 
 def _has_values_as_names(table: TableDescription) -> bool:
     names = [column.name for column in table.columns]
-    return table.format == "csv" and 2 * sum(_is_number(name) for name in names) > len(names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return table.format == "csv" and 2 * sum(_NUMBER.fullmatch(name) is not None for name in names) > len(names)
 
 
 def _write(files: Mapping[Path, str], *, force: bool) -> None:

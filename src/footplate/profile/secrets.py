@@ -11,7 +11,7 @@ from pathlib import Path
 
 from footplate.errors import InputError
 
-__all__ = ["is_reference", "looks_like_credential", "resolve_secret", "resolve_secrets"]
+__all__ = ["looks_like_credential", "resolve_secret", "resolve_secrets"]
 
 _REFERENCE = re.compile(r"\$\{(env|file|secret):([^{}]+)\}")
 _MAX_SECRET_BYTES = 64_000
@@ -38,11 +38,6 @@ _SECRET_NAME = re.compile(r"(?:token|secret|api_?key|access_?key|private_?key|cr
 _PASSWORD_NAME = re.compile(r"(?:passw(?:or)?d|passphrase)$", re.IGNORECASE)
 _WEBHOOK_NAME = re.compile(r"webhook(?:_?url)?$", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9+/=_.~-]{16,}")
-
-
-def is_reference(text: str) -> bool:
-    """Return whether a text is, or contains, a reference to a secret."""
-    return _REFERENCE.search(text) is not None
 
 
 def resolve_secrets(values: Mapping[str, str], *, key: str = "", base_dir: Path | None = None) -> dict[str, str]:

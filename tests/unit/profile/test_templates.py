@@ -11,7 +11,7 @@ import pytest
 
 from footplate.data.infer import describe_table
 from footplate.data.load import load_data
-from footplate.errors import InputError, NotFoundError
+from footplate.errors import NotFoundError
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.lint import lint
 from footplate.profile.load import load_profile_text
@@ -20,7 +20,6 @@ from footplate.profile.templates import (
     choose_architecture,
     render_scripts,
     render_template,
-    write_scripts,
 )
 
 LAPTOP = DeviceFacts(host="laptop", num_cpus=4, memory_gb=16.0)
@@ -82,19 +81,10 @@ def test_a_template_that_is_not_there_is_answered_with_the_names() -> None:
     assert "quickstart, hpc" in caught.value.hint
 
 
-def test_scripts_are_written_once_and_never_over_a_file(tmp_path: Path) -> None:
-    written = write_scripts(tmp_path)
-    assert [str(path.relative_to(tmp_path)) for path in written] == [
-        "tools/validate_config.py",
-        "scripts/train_hpc.sh",
-        "train.py",
-    ]
-    assert all(os.access(path, os.X_OK) for path in written)
-    (tmp_path / "train.py").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"train\.py"):
-        write_scripts(tmp_path)
-    assert (tmp_path / "train.py").read_text(encoding="utf-8") == "mine"
-    assert "my.yaml" in render_scripts("my.yaml")["train.py"]
+def test_the_scripts_take_the_profile_that_is_written_with_them() -> None:
+    scripts = render_scripts("my.yaml")
+    assert list(scripts) == ["tools/validate_config.py", "scripts/train_hpc.sh", "train.py"]
+    assert "my.yaml" in scripts["train.py"]
 
 
 def run_script(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -104,9 +94,9 @@ def run_script(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_scripts_run_what_teams_already_type(tmp_path: Path) -> None:
-    write_scripts(tmp_path)
     name = "my config; echo hi.yaml"
-    (tmp_path / name).write_text(render_template("quickstart"), encoding="utf-8")
+    written = run_script([sys.executable, "-m", "footplate", "init", "quickstart", "-o", name, "--scripts"], tmp_path)
+    assert written.returncode == 0, written.stderr
     checked = run_script([sys.executable, "tools/validate_config.py", name], tmp_path)
     assert checked.returncode == 0, checked.stderr
     for words in ([sys.executable, "train.py", "--config", name], ["bash", "scripts/train_hpc.sh", name]):

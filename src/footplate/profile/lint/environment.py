@@ -19,7 +19,8 @@ TORCH_FLOOR = (2, 6)
 TORCH_CEILING = (2, 14)
 """First torch it was not tried on."""
 
-_CONSTRAINT = f"torch>={'.'.join(map(str, TORCH_FLOOR))},<{'.'.join(map(str, TORCH_CEILING))}"
+_FLOOR = ".".join(map(str, TORCH_FLOOR))
+_CONSTRAINT = f"torch>={_FLOOR},<{'.'.join(map(str, TORCH_CEILING))}"
 _INSTALL = f"pip install 'footplate[train]' '{_CONSTRAINT}'"
 _NAMES = {
     "python_version": ("python", "Python"),
@@ -47,7 +48,9 @@ def check_torch(_: Profile, facts: Facts) -> Iterator[Hit]:
     if version is None:
         return
     if version[:2] < TORCH_FLOOR:
-        yield Hit(path=path, message=f"torch {found} is here, the built-in training needs 2.6 or newer", fix=_INSTALL)
+        yield Hit(
+            path=path, message=f"torch {found} is here, the built-in training needs {_FLOOR} or newer", fix=_INSTALL
+        )
     elif version[:2] >= TORCH_CEILING:
         yield Hit(
             path=path,

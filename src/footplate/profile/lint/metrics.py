@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Check, Hit, Rule, find_task
+from footplate.profile.lint.rule import Check, Hit, Rule, find_task, get_value
 from footplate.profile.model import Profile
 from footplate.profile.sections.validation import KNOWN_METRICS
 
@@ -82,7 +82,7 @@ def check_monitor(profile: Profile, facts: Facts) -> Iterator[Hit]:
     for path, _ in _MONITORS:
         if not _is_watched(profile, path):
             continue
-        name = _get(profile, path)
+        name = str(get_value(profile, path))
         reason, instead = _find_monitor_fault(profile, facts, name)
         if reason:
             yield Hit(
@@ -102,8 +102,8 @@ def check_monitor_mode(profile: Profile, _: Facts) -> Iterator[Hit]:
     To mend it, set the mode to `auto`, which knows it from the metric's name.
     """
     for path, mode_path in _MONITORS:
-        name = _split(_get(profile, path))[1]
-        mode = _get(profile, mode_path)
+        name = _split(str(get_value(profile, path)))[1]
+        mode = str(get_value(profile, mode_path))
         right = "max" if name in _LARGER_IS_BETTER else "min"
         if _is_watched(profile, path) and name in KNOWN_METRICS and mode not in ("auto", right):
             better = "larger" if right == "max" else "smaller"
@@ -128,7 +128,7 @@ def check_no_validation(profile: Profile, facts: Facts) -> Iterator[Hit]:
     if facts.data.num_val if facts.data is not None else data.val_data or data.split.val or not data.train_data:
         return
     for path, _ in _MONITORS:
-        monitor = _get(profile, path)
+        monitor = str(get_value(profile, path))
         if _is_watched(profile, path) and _split(monitor)[0] == "val":
             yield Hit(
                 path=path,
@@ -199,13 +199,6 @@ def _split(monitor: str) -> tuple[str, str]:
 def _say_why(profile: Profile) -> str:
     loss = profile.training.loss.type
     return f"loss {loss}" if loss != "auto" else "by its targets"
-
-
-def _get(profile: Profile, path: str) -> str:
-    value: object = profile
-    for part in path.split("."):
-        value = getattr(value, part)
-    return str(value)
 
 
 def _get_list(profile: Profile, path: str) -> tuple[str, ...]:

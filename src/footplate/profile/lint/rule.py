@@ -11,7 +11,7 @@ from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.model import Profile
 from footplate.profile.size import estimate_memory
 
-__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "get_data"]
+__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "get_data", "get_value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,14 @@ def get_data(facts: Facts) -> DataFacts:
     if facts.data is None:
         raise ValueError("a rule that reads the data must say so: needs=('data',)")
     return facts.data
+
+
+def get_value(profile: Profile, path: str) -> object:
+    """Return the value of a dotted key."""
+    value: object = profile
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def find_horizon(profile: Profile, facts: Facts) -> Horizon:

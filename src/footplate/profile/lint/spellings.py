@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Hit, Rule
+from footplate.profile.lint.rule import Hit, Rule, get_value
 from footplate.profile.model import Profile
 
 __all__ = ["RULES"]
@@ -40,7 +40,7 @@ def check_two_spellings(profile: Profile, _: Facts) -> Iterator[Hit]:
     for older, winner in _SPELLINGS:
         if not (profile.is_set(older) and profile.is_set(winner)):
             continue
-        old_value, value = _get(profile, older), _get(profile, winner)
+        old_value, value = get_value(profile, older), get_value(profile, winner)
         if old_value is not None and value is not None and old_value != value:
             yield Hit(
                 path=older,
@@ -106,13 +106,6 @@ def check_evaluation_times(profile: Profile, _: Facts) -> Iterator[Hit]:
             message=f"does nothing: it is read with validation.strategy: time_interval only, not with {strategy}",
             fix="set validation.strategy: time_interval, or take validation.interval out",
         )
-
-
-def _get(profile: Profile, path: str) -> object:
-    value: object = profile
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _show(value: object) -> str:

@@ -10,7 +10,7 @@ from footplate.errors import InputError, NotFoundError
 from footplate.profile.facts import DeviceFacts
 from footplate.profile.templates.blocks import TableLike, choose_architecture, render_blocks
 
-__all__ = ["TEMPLATES", "TableLike", "choose_architecture", "render_scripts", "render_template", "write_scripts"]
+__all__ = ["TEMPLATES", "TableLike", "choose_architecture", "render_scripts", "render_template"]
 
 TEMPLATES = ("quickstart", "hpc", "workstation", "embedded", "script")
 """Names of the templates."""
@@ -50,24 +50,6 @@ def render_template(
 def render_scripts(profile: Path | str = "footplate.yaml") -> dict[str, str]:
     """Return the scripts of `init --scripts` by the path they belong to; ``profile`` is what they take by default."""
     return {path: _read(f"scripts/{name}").replace("footplate.yaml", str(profile)) for path, name in _SCRIPTS.items()}
-
-
-def write_scripts(into: Path, *, force: bool = False, profile: Path | str = "footplate.yaml") -> list[Path]:
-    """Write the scripts below a directory and return their paths; a file that exists is never written over.
-
-    Raises:
-        InputError: naming the files that are there; nothing is written then, unless ``force`` is given.
-
-    """
-    scripts = {into / path: text for path, text in render_scripts(profile).items()}
-    there = [str(path) for path in scripts if path.exists()]
-    if there and not force:
-        raise InputError(f"{', '.join(there)}: exists and is not written over", hint="move it away, or give --force")
-    for path, text in scripts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
-    return list(scripts)
 
 
 def _read(name: str) -> str:
