@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,25 @@ def _find_faults(profile: Profile) -> Iterator[Fault]:
         yield Fault(
             "entrypoint.command" if isinstance(error, CommandError) else "entrypoint.env", error.message, error.hint
         )
+    if entry.module and not _is_module_there(entry.module.partition(".")[0], profile.base_dir):
+        hint = f"modules are looked for in {profile.base_dir} and in the installed packages"
+        yield Fault("entrypoint.module", f"there is no module {entry.module}", hint)
     place = profile.base_dir / profile.resources.output_dir
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     if not there.is_dir():
         yield Fault("resources.output_dir", f"{there} is a file, and the runs need a directory", _HINT_PLACE)
     elif not os.access(there, os.W_OK | os.X_OK):
         yield Fault("resources.output_dir", f"{there} is not writable, and the runs need a place", _HINT_PLACE)
+
+
+def _is_module_there(name: str, base_dir: Path) -> bool:
+    """Return whether the outermost package of a module is there; nothing is imported."""
+    if (base_dir / name).is_dir() or (base_dir / f"{name}.py").is_file():
+        return True
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # a module without a specification, such as __main__
+        return False
 
 
 def _get_data_sources(profile: Profile) -> dict[str, str]:
@@ -108,7 +122,7 @@ def _ask_worker(profile: Profile, timeout_s: float) -> dict[str, Any]:
     request = json.dumps({"profile_yaml": profile.to_yaml()})
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "footplate.worker", "inspect"],
+            [sys.executable, "-P", "-m", "footplate.worker", "inspect"],
             input=request,
             capture_output=True,
             text=True,
@@ -132,7 +146,7 @@ def _ask_worker(profile: Profile, timeout_s: float) -> dict[str, Any]:
 
 def _get_cache_file(profile: Profile, versions: Mapping[str, str]) -> Path | None:
     """Return where the facts are kept, or None when code of the user's decides them: it may change unseen."""
-    if profile.model.architecture not in BUILT_IN_ARCHITECTURES:
+    if profile.model.architecture not in BUILT_IN_ARCHITECTURES or ":" in profile.training.optimizer:
         return None
     sources = _get_data_sources(profile)
     files = [stamp for text in sources.values() if _is_path(text) for stamp in _list_files(profile.base_dir / text)]

@@ -136,3 +136,12 @@ def test_a_problem_of_the_worker_has_message_and_hint_in_either_form() -> None:
         "data.train_data", "is empty", "write it again"
     )
     assert _parse_fault(["data.train_data", "is empty"]) == Fault("data.train_data", "is empty")
+
+
+def test_a_module_that_is_not_there_is_a_problem(folder: Path) -> None:
+    (folder / "mine.py").write_text("")
+    for module in ("mine", "json.tool"):
+        assert inspect(load(folder, f"entrypoint: {{module: {module}}}")).problems == ()
+    (fault,) = inspect(load(folder, "entrypoint: {module: nowhere.train}")).problems
+    assert (fault.key, fault.message) == ("entrypoint.module", "there is no module nowhere.train")
+    assert str(folder) in fault.hint

@@ -123,7 +123,10 @@ def check_long_warm_up(profile: Profile, facts: Facts) -> Iterator[Hit]:
     highest = get_learning_rate(profile.training, min(warmup, total) - 1, total)
     text = f"{warmup:,} of {total:,} steps ({100 * warmup / total:.0f} %) are warm-up"
     if warmup > total:
-        text += f": the learning rate never gets above {highest:.3g}, {profile.training.learning_rate:.3g} is meant"
+        text = (
+            f"{warmup:,} steps of warm-up in a training of {total:,}: the learning rate never gets above "
+            f"{highest:.3g}, {profile.training.learning_rate:.3g} is meant"
+        )
     yield Hit(
         path="training.scheduler.warmup_steps",
         message=text,

@@ -11,7 +11,7 @@ from footplate.profile.fields import Section, key
 
 __all__ = ["Federated"]
 
-_LATER = "federated training is not built yet"
+_LATER = "federated training is not built yet; the training runs here, on the data that the profile names"
 
 
 class Federated(Section):
