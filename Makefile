@@ -20,13 +20,16 @@ help:
 # One resolve for everything: installing step by step ends with broken requirements.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo 'Installing Footplate and PyTorch into .venv; this takes a minute or two, once.'
 	$(PYTHON) -m venv .venv
 	$(RUN) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	touch $@
 
 demo: .venv/installed
-	rm -rf .work/demo && mkdir -p .work/demo
-	cd .work/demo && $(RUN) ../../$(BIN)/footplate init quickstart && $(RUN) ../../$(BIN)/footplate train
+	mkdir -p .work/demo
+	cd .work/demo && $(RUN) ../../$(BIN)/footplate init quickstart --force && $(RUN) ../../$(BIN)/footplate train
+	@echo && echo "The page about it: $$(ls -td $(CURDIR)/.work/demo/runs/*/report.md | head -1)"
+	@echo "To type footplate yourself: . $(CURDIR)/$(BIN)/activate"
 
 static: .venv/installed
 	$(BIN)/ruff format --check .
