@@ -284,6 +284,28 @@ def test_a_pipe_is_read_and_binary_output_is_passed_on_and_recorded_byte_for_byt
     assert logs.communicate(timeout=60)[0] == content
 
 
+def test_a_path_and_a_name_that_are_no_unicode_are_kept(tmp_path: Path, footplate: Footplate) -> None:
+    place = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    place.mkdir()
+    word = os.fsdecode(b"\xe9")
+    assert footplate("run", "--name", word, "--", "printf", "%s", "é", cwd=place, check=0).stdout == "é"
+    footplate("run", "--", "test", word, "=", "x", cwd=place, check=1)
+    assert "test '\\udce9' = x" in footplate("runs", check=0).stdout
+    runs = json.loads(footplate("runs", "--json", check=0).stdout)["runs"]
+    assert [Path(run["run_dir"]).parent for run in runs] == [place / "runs"] * 2
+    footplate("runs", "--rebuild", check=0)
+    footplate("rm", "-y", runs[0]["run_id"], check=0)
+
+
+def test_in_a_locale_without_unicode_every_verb_works(footplate: Footplate) -> None:
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    footplate("run", "--name", "é", "--", "echo", "é", env=plain, check=0)
+    for verb in (["runs"], ["status"], ["logs"], ["status", "--json"], ["rerun", "e"]):
+        footplate(*verb, env=plain, check=0)
+    run = get_status(footplate)
+    assert (run["name"], run["command"]) == ("é", ["echo", "é"])
+
+
 def test_what_is_typed_at_the_terminal_reaches_the_command(start: Start) -> None:
     """A debugger in the user's script works: the terminal is the controlling one of the verb, as in a shell."""
     keyboard, terminal = pty.openpty()

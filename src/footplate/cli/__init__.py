@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 from click.shell_completion import CompletionItem
@@ -57,6 +58,8 @@ def main(args: Sequence[str] | None = None) -> int:
     0 done · 1 the run failed · 2 bad input · 75 checkpointed, run it again · 130 interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a locale that is no Unicode ends no verb
     as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
         code = _invoke(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from footplate.errors import FootplateError, NotFoundError
 from footplate.record.rundir import RunDir
 from footplate.runs.store import Store
 
-__all__ = ["complete_run", "find_run", "run_argument"]
+__all__ = ["complete_run", "decode_word", "find_run", "run_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +34,11 @@ def find_run(name: str | None) -> RunDir:
             if stored.exists:
                 return RunDir.open(stored.path)
     raise NotFoundError("there are no runs yet", hint="footplate run -- python train.py")
+
+
+def decode_word(word: str) -> str:
+    """Return a word of the command line read as UTF-8, whatever the locale is: that is how it is recorded."""
+    return os.fsencode(word).decode("utf-8", "surrogateescape")
 
 
 def complete_run(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

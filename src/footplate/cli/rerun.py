@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from footplate.cli.follow import follow_and_tell
-from footplate.cli.names import complete_run, find_run
+from footplate.cli.names import complete_run, decode_word, find_run
 from footplate.cli.output import json_option
 from footplate.runs.rerun import rerun
 
@@ -26,4 +26,4 @@ def command(name: str, extra_args: tuple[str, ...], quiet: bool, as_json: bool) 
 
     ARGS are added to the command: footplate rerun q3 -- --lr 1e-4
     """
-    return follow_and_tell(rerun(find_run(name), extra_args), quiet=quiet, as_json=as_json)
+    return follow_and_tell(rerun(find_run(name), tuple(map(decode_word, extra_args))), quiet=quiet, as_json=as_json)

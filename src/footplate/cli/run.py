@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 import click
 
 from footplate.cli.follow import follow_and_tell
+from footplate.cli.names import decode_word
 from footplate.cli.output import json_option
 from footplate.runs.launch import JobSpec, launch
 
@@ -45,12 +46,12 @@ def command(
       footplate run -- python train.py --epochs 3
     """
     job = JobSpec(
-        name=name or get_default_name(argv),
+        name=decode_word(name or get_default_name(argv)),
         kind="exec",
-        argv=argv,
+        argv=tuple(map(decode_word, argv)),
         cwd=Path.cwd(),
         output_dir=output_dir.resolve(),
-        experiment=experiment,
+        experiment=decode_word(experiment),
     )
     return follow_and_tell(launch(job), quiet=quiet, as_json=as_json)
 

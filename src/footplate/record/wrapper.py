@@ -249,7 +249,10 @@ class _Wrapper:
         died_of = _name_signal(-code) if code < 0 else ""
         exit_code = 128 - code if code < 0 else code
         self._guard(lambda: self._end_leftovers(self._receipt.pid or 0))
-        is_full = self._free_reserve()
+        is_full = _is_disk_full(self._attempt.path)
+        if is_full:
+            self._notes.append("the disk of the run directory is full: what was written last may be missing")
+        self._guard(lambda: self._reserve.unlink(missing_ok=True))
         ending = Ending(
             exit_code=exit_code,
             signal=died_of,
@@ -269,7 +272,7 @@ class _Wrapper:
         return exit_codes.INTERRUPTED if self._receipt.cancelled else exit_code
 
     def _end_unstarted(self, cause: Cause, evidence: str, exit_code: int) -> int:
-        self._free_reserve()
+        self._guard(lambda: self._reserve.unlink(missing_ok=True))
         self._note(evidence)
         self._save(exit_code=exit_code, cause=cause, evidence=evidence)
         self._guard(self._stop_sidecars)
@@ -290,19 +293,6 @@ class _Wrapper:
             _kill_all(left)
             self._sleep(0.02)
             left = list_family(leader)
-
-    def _free_reserve(self) -> bool:
-        """Give back the room kept for the end; tell whether there was next to none besides."""
-        is_full = False
-        try:
-            room = os.statvfs(self._attempt.path)
-            is_full = room.f_bavail * room.f_frsize < _FULL_BYTES
-            self._reserve.unlink(missing_ok=True)
-        except OSError as error:
-            self._note(str(error))
-        if is_full:
-            self._notes.append("the disk of the run directory is full: what was written last may be missing")
-        return is_full
 
     def _stop_sidecars(self) -> None:
         self._check_sidecars()
@@ -358,6 +348,14 @@ def _name_signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"SIG{number}"
+
+
+def _is_disk_full(folder: Path) -> bool:
+    try:
+        room = os.statvfs(folder)
+    except OSError:  # the job may have removed it
+        return False
+    return room.f_bavail * room.f_frsize < _FULL_BYTES
 
 
 def _read_tail(path: Path) -> str:

@@ -294,7 +294,8 @@ def _start_wrapper(
 ) -> subprocess.Popen[bytes]:
     with (attempt.path / "wrapper.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "footplate.record.wrapper", str(run.path), str(attempt.number)],
+            # UTF-8 whatever the locale is: job.json is, and holds what is no text as surrogates.
+            [sys.executable, "-X", "utf8", "-m", "footplate.record.wrapper", str(run.path), str(attempt.number)],
             cwd=run.path,  # not the job's: with -m Python looks there first, and a json.py may lie there
             env=dict(environment),
             stdin=None if job.kind == "exec" else subprocess.DEVNULL,  # a debugger in the command reads the terminal

@@ -32,7 +32,7 @@ _SCHEMA = """
 CREATE TABLE runs (
     id         TEXT PRIMARY KEY,
     suffix     TEXT NOT NULL,
-    path       TEXT NOT NULL,
+    path       BLOB NOT NULL,
     name       TEXT NOT NULL,
     kind       TEXT NOT NULL,
     experiment TEXT NOT NULL,
@@ -268,13 +268,28 @@ def _insert(connection: sqlite3.Connection, path: Path, info: RunInfo) -> None:
     connection.execute(
         "INSERT INTO runs (id, suffix, path, name, kind, experiment, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET path = excluded.path",
-        (info.id, info.id[-_SUFFIX_LENGTH:], str(path), info.name, info.kind, info.experiment, info.created_at),
+        # SQLite takes no text that is not Unicode; a path may be any bytes.
+        (
+            info.id,
+            info.id[-_SUFFIX_LENGTH:],
+            os.fsencode(path),
+            _to_unicode(info.name),
+            info.kind,
+            _to_unicode(info.experiment),
+            info.created_at,
+        ),
     )
+
+
+def _to_unicode(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _read(cursor: sqlite3.Cursor) -> list[StoredRun]:
     return [
-        StoredRun(id=row[0], path=Path(row[1]), name=row[2], kind=row[3], experiment=row[4], created_at=row[5])
+        StoredRun(
+            id=row[0], path=Path(os.fsdecode(row[1])), name=row[2], kind=row[3], experiment=row[4], created_at=row[5]
+        )
         for row in cursor
     ]
 
