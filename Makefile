@@ -29,7 +29,7 @@ demo: .venv/installed
 	mkdir -p .work/demo
 	cd .work/demo && $(RUN) ../../$(BIN)/footplate init quickstart --force && $(RUN) ../../$(BIN)/footplate train
 	@echo && echo "The page about it: $$(ls -td $(CURDIR)/.work/demo/runs/*/report.md | head -1)"
-	@echo "To type footplate yourself: . $(CURDIR)/$(BIN)/activate"
+	@echo "To use it in this shell: . $(CURDIR)/$(BIN)/activate"
 
 static: .venv/installed
 	$(BIN)/ruff format --check .

@@ -19,8 +19,6 @@ def test_the_demo_learns_and_says_where_its_report_is(footplate: Footplate, tmp_
     result = json.loads(done.stdout)
     assert result["state"] == "succeeded"
     assert result["metrics"]["test/accuracy"] >= 0.985
-    trained = json.loads((Path(result["run_dir"]) / "result.json").read_text(encoding="utf-8"))
-    assert trained["train_s"] < 30
     assert Path(result["report"]).is_file()
     assert "report" in done.stderr
     assert re.search(r"test/accuracy +0\.9[89]|test/accuracy +1", done.stderr)
