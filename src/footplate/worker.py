@@ -1,4 +1,7 @@
-"""The job's entry point: ``python -m footplate.worker {train,inspect,measure}``.
+"""The job's entry point: ``python -P -m footplate.worker {train,inspect,measure}``.
+
+With -P Python does not look for Footplate's own imports in the current directory, where a json.py may lie; the user's
+classes are found there all the same.
 
 Exit codes: 0 done · 1 failed · 64 the profile or the data cannot work: never retry · 76 out of memory ·
 130 interrupted.
@@ -27,10 +30,12 @@ from footplate.profile.size import count_parameters
 from footplate.record.exit_codes import CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
+from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from footplate.data.load import LoadedData
+    from footplate.profile.facts import DataFacts
 
 __all__ = ["main"]
 
@@ -40,7 +45,6 @@ _OUT_OF_MEMORY_HINT = (
     "try, in this order: a smaller training.batch_size; more training.gradient_accumulation_steps (the same effective "
     "batch); training.mixed_precision; a smaller model"
 )
-_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FootplateError as error:
         return _fail(error, FAILED)
     except Exception as error:  # noqa: BLE001 — the last one to see it says it, and the exit code tells
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return _fail(FootplateError(f"out of memory: {error}", hint=_OUT_OF_MEMORY_HINT), OUT_OF_MEMORY)
         traceback.print_exc()
         return FAILED
@@ -76,6 +80,9 @@ def _train(arguments: list[str], interrupt: Interrupt) -> int:
     run, profile = _open(arguments)
     _start_logging(profile)
     data = _load_data(profile)
+    from footplate.data.fingerprint import fingerprint
+
+    run.write_json("data.json", fingerprint(profile))
     attempt = run.get_attempt(int(os.environ.get("FOOTPLATE_ATTEMPT", "1")))
     attempt.path.mkdir(parents=True, exist_ok=True)
     with Journal(attempt.journal_path()) as journal:
@@ -109,7 +116,7 @@ def _inspect(_arguments: list[str], _interrupt: Interrupt) -> int:
 
 
 def _look(profile: Profile) -> dict[str, Any]:
-    problems: list[tuple[str, str]] = []
+    problems: list[dict[str, str]] = []
     not_checked: list[str] = []
     data, num_parameters = None, None
     try:
@@ -117,22 +124,19 @@ def _look(profile: Profile) -> dict[str, Any]:
 
         data = load_data(profile).facts
     except DataError as error:
-        problems.append(("data.train_data", _say(error)))
+        problems.append(_make_problem("data.train_data", error))
     except MissingExtraError as error:
         not_checked.append(f"data: {_say(error)}")
     if data is None:
         not_checked.append("model: its size depends on the data")
-    elif profile.model.architecture in BUILT_IN_ARCHITECTURES:
-        num_parameters = count_parameters(profile.model, data.input_shape, data.num_outputs)
-    if data is not None and num_parameters is None:
-        try:
-            with _torch_needed():
-                from footplate.trainer.architectures import build_model, count_model_parameters
-            num_parameters = count_model_parameters(build_model(profile, data))
-        except InputError as error:
-            problems.append(("model.architecture", _say(error)))
-        except MissingExtraError as error:
-            not_checked.append(f"model: {_say(error)}")
+    else:
+        if profile.model.architecture in BUILT_IN_ARCHITECTURES:
+            num_parameters = count_parameters(profile.model, data.input_shape, data.num_outputs)
+        if num_parameters is None or ":" in profile.training.optimizer:
+            try:
+                num_parameters = _build(profile, data, problems)
+            except MissingExtraError as error:
+                not_checked.append(f"model: {_say(error)}")
     return {
         "data": None if data is None else dataclasses.asdict(data),
         "num_parameters": num_parameters,
@@ -140,6 +144,30 @@ def _look(profile: Profile) -> dict[str, Any]:
         "problems": problems,
         "not_checked": not_checked,
     }
+
+
+def _build(profile: Profile, data: DataFacts, problems: list[dict[str, str]]) -> int | None:
+    """Build what code of the user's decides, note its problems, and return how many parameters the network has."""
+    with _torch_needed():
+        import torch
+
+        from footplate.trainer.architectures import build_model, count_model_parameters
+        from footplate.trainer.optim import build_optimizer
+    try:
+        model = build_model(profile, data)
+    except InputError as error:
+        problems.append(_make_problem("model.architecture", error))
+        return None
+    try:
+        build_optimizer(profile.training, model.parameters(), torch.device("cpu"))
+    except InputError as error:
+        problems.append(_make_problem("training.optimizer", error))
+    return count_model_parameters(model)
+
+
+def _make_problem(key: str, error: FootplateError) -> dict[str, str]:
+    """Return an error as runs/inspect.py reads it; the key is not said twice."""
+    return {"key": key, "message": error.message.removeprefix(f"{key}: "), "hint": error.hint}
 
 
 def _open(arguments: list[str]) -> tuple[RunDir, Profile]:
@@ -196,12 +224,6 @@ def _get_versions() -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         versions["cuda"] = torch.version.cuda
     return versions
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
 
 
 def _say(error: FootplateError) -> str:

@@ -22,7 +22,7 @@ LIMIT_S = 60.0
 
 
 def run_worker(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "footplate.worker", *arguments]
+    command = [sys.executable, "-P", "-m", "footplate.worker", *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
@@ -92,12 +92,15 @@ def test_sequences_are_learnt_by_a_transformer() -> None:
 
 def test_a_class_of_the_users_in_the_current_directory_is_trained() -> None:
     write_users_class()
+    for name in ("json", "queue", "random", "types", "click"):  # of the user's, but not for Footplate to import
+        Path(f"{name}.py").write_text("raise ImportError('not what Python means by this name')")
     run, done = train(
         "model: {architecture: 'my_net:Net', width: 12}\n"
         "data: {train_data: 'sklearn:iris'}\ntraining: {max_epochs: 2, optimizer: 'my_net:Plain'}\n"
     )
     assert "my_net:Net, 99 parameters" in done.stdout
     assert run.read_json("result.json")["steps"] == 8
+    assert run.read_json("data.json")["sets"]["train"]["source"] == "sklearn:iris"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def start() -> Iterator[Callable[[str], tuple[RunDir, subprocess.Popen[str]]]]:
 
     def launch(profile: str) -> tuple[RunDir, subprocess.Popen[str]]:
         run = make_run(profile)
-        command = [sys.executable, "-m", "footplate.worker", "train", str(run.path)]
+        command = [sys.executable, "-P", "-m", "footplate.worker", "train", str(run.path)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -231,11 +234,20 @@ def test_inspect_tells_data_parameters_and_versions() -> None:
 
 def test_inspect_counts_a_class_that_prints_and_names_what_is_wrong() -> None:
     write_users_class()
-    facts = inspect("model: {architecture: 'my_net:Net', width: 12}\ndata: {train_data: 'sklearn:iris'}\n")
+    facts = inspect(
+        "model: {architecture: 'my_net:Net', width: 12}\ndata: {train_data: 'sklearn:iris'}\n"
+        "training: {optimizer: 'my_net:Missing'}\n"
+    )
     assert facts["num_parameters"] == 99
+    (problem,) = facts["problems"]
+    assert problem["key"] == "training.optimizer"
+    assert problem["message"].startswith("my_net has no class Missing; it has: Broken")
     facts = inspect("data: {train_data: missing.csv}\n")
     assert facts["data"] is None
-    assert facts["problems"][0][0] == "data.train_data"
+    (problem,) = facts["problems"]
+    assert (problem["key"], set(problem)) == ("data.train_data", {"key", "message", "hint"})
+    assert "missing.csv" in problem["message"]
+    assert "looked up from" in problem["hint"]
 
 
 def write_users_class() -> None:

@@ -46,7 +46,7 @@ def _run_probe(run: RunDir, cwd: Path, timeout_s: float) -> None:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "footplate.worker", "measure", str(run.path)],
+            [sys.executable, "-P", "-m", "footplate.worker", "measure", str(run.path)],
             cwd=cwd,
             env={**os.environ, **places},
             stdin=subprocess.DEVNULL,

@@ -242,7 +242,8 @@ def get_command(profile: Profile) -> tuple[str, ...]:
         return (sys.executable, entry.script, *entry.args)
     if entry.module:
         return (sys.executable, "-m", entry.module, *entry.args)
-    return (sys.executable, "-m", "footplate.worker", "train", "{run_dir}")
+    # -P: a json.py in the current directory is the user's, not for Footplate to import
+    return (sys.executable, "-P", "-m", "footplate.worker", "train", "{run_dir}")
 
 
 def _data_to_json(facts: Facts) -> dict[str, object] | None:

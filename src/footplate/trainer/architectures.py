@@ -13,20 +13,25 @@ from footplate.errors import InputError
 from footplate.profile.facts import DataFacts
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES, Model
+from footplate.trainer.failure import describe_failure, find_users_line, is_out_of_memory
 from footplate.trainer.user_code import find_class, takes_argument
 
-__all__ = ["CNN", "MLP", "Transformer", "build_model", "build_network", "count_model_parameters"]
+__all__ = ["CNN", "MLP", "Transformer", "build_model", "build_network", "count_model_parameters", "get_model_section"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 def build_model(profile: Profile, facts: DataFacts) -> nn.Module:
     """Return the network of the profile for data of these shapes, with fresh weights."""
-    model = profile.model
+    return build_network(get_model_section(profile), facts.input_shape, facts.num_outputs)
+
+
+def get_model_section(profile: Profile) -> Model:
+    """Return the section ``model``, with the older spelling `training.dropout` in its place."""
     older = profile.training.dropout
-    if older is not None and "dropout" not in model.model_fields_set:
-        model = model.model_copy(update={"dropout": older})
-    return build_network(model, facts.input_shape, facts.num_outputs)
+    if older is None or "dropout" in profile.model.model_fields_set:
+        return profile.model
+    return profile.model.model_copy(update={"dropout": older})
 
 
 def build_network(model: Model, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
@@ -205,11 +210,13 @@ def _build_users(model: Model, input_shape: tuple[int, ...], num_outputs: int) -
             arguments[name] = value
     try:
         return found(**arguments)
-    except TypeError as error:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        if not isinstance(error, TypeError) or find_users_line(error):
+            raise InputError(f"{key}: building {model.architecture} failed: {describe_failure(error)}") from error
         told = ", ".join(given) if given else "none"
         raise InputError(
             f"{key}: {model.architecture} refuses its arguments: {error}",
             hint=f"every key of `model` but `architecture` is passed to the class; given: {told}",
         ) from error
-    except Exception as error:
-        raise InputError(f"{key}: building {model.architecture} failed: {type(error).__name__}: {error}") from error

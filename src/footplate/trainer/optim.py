@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from footplate.errors import InputError
 from footplate.profile.sections.training import Training
+from footplate.trainer.failure import describe_failure, find_users_line, is_out_of_memory
 from footplate.trainer.user_code import find_class, takes_argument
 
 __all__ = ["build_optimizer", "set_learning_rate"]
@@ -41,7 +42,12 @@ def build_optimizer(training: Training, parameters: Iterable[nn.Parameter], devi
         options["fused"] = True
     try:
         return kind(trained, **options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        if find_users_line(error):
+            failure = describe_failure(error)
+            raise InputError(f"training.optimizer: building {training.optimizer} failed: {failure}") from error
         told = ", ".join(f"{name}={value}" for name, value in options.items())
         raise InputError(f"training.optimizer: {training.optimizer} refuses {told}: {error}") from error
 

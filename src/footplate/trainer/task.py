@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,9 +16,11 @@ from footplate.data.scaler import Scaler
 from footplate.errors import InputError
 from footplate.profile.facts import DataFacts
 from footplate.profile.sections.training import Training
+from footplate.trainer.failure import describe_failure, is_out_of_memory
 
 __all__ = ["Task", "check_model_fits", "make_task"]
 
+_ABOUT_SHAPES = re.compile(r"\b(shapes?|sizes?|dim|dims|dimensions?|dimensional|channels?|[1-5]D)\b", re.IGNORECASE)
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 _COMPARE: dict[str, LossFunction] = {
@@ -82,13 +85,10 @@ def check_model_fits(model: nn.Module, task: Task, inputs: Tensor, *, name: str)
     try:
         with torch.no_grad():
             outputs = model(inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+    except Exception as error:
+        if is_out_of_memory(error):
             raise
-        raise InputError(
-            f"shape mismatch: {name} does not take inputs of shape {list(inputs.shape[1:])}: {_first_line(error)}",
-            hint="compare model.* with the data that was found (printed above)",
-        ) from error
+        raise _describe_refusal(error, name, list(inputs.shape[1:])) from error
     finally:
         model.train(was_training)
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(inputs):
@@ -134,5 +134,14 @@ def _to_two_classes(outputs: Tensor) -> Tensor:
     return torch.cat([-logit, logit], dim=1)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _describe_refusal(error: Exception, name: str, shape: list[int]) -> InputError:
+    """Tell inputs that a model does not take from a fault in its code: torch's words are all there is to go by."""
+    if isinstance(error, (RuntimeError, ValueError, IndexError)) and _ABOUT_SHAPES.search(str(error)):
+        return InputError(
+            f"shape mismatch: {name} does not take inputs of shape {shape}: {describe_failure(error)}",
+            hint="compare model.* with the data that was found (printed above)",
+        )
+    return InputError(
+        f"{name} fails on inputs of shape {shape}: {describe_failure(error)}",
+        hint="mend the class; two samples show it",
+    )

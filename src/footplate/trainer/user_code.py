@@ -7,8 +7,11 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 from footplate.errors import InputError
+from footplate.trainer.failure import describe_failure, is_out_of_memory
 
 __all__ = ["find_class", "takes_argument"]
 
@@ -22,8 +25,7 @@ def find_class(reference: str, *, key: str) -> type:
     if not module_name or not class_name:
         raise InputError(f"{key}: {reference!r} is no class; write it as package.module:Class")
     here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    _make_importable(here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -34,13 +36,31 @@ def find_class(reference: str, *, key: str) -> type:
             hint=f"modules are looked for in the installed packages and in {here}",
         ) from error
     except Exception as error:
-        raise InputError(f"{key}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"{key}: importing {module_name} failed: {describe_failure(error)}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
         known = f"; it has: {', '.join(sorted(classes))}" if classes else ""
-        raise InputError(f"{key}: {module_name} has no class {class_name}{known}")
+        raise InputError(f"{key}: {module_name} has no class {class_name}{known}", hint=_find_hidden(module, here))
     return found
+
+
+def _make_importable(here: str) -> None:
+    """Put a directory behind Python's own modules, which a json.py in it must not hide, and before installed ones."""
+    if here in sys.path or "" in sys.path:
+        return
+    installed = (at for at, entry in enumerate(sys.path) if entry.endswith(("site-packages", "dist-packages")))
+    sys.path.insert(next(installed, len(sys.path)), here)
+
+
+def _find_hidden(module: ModuleType, here: str) -> str:
+    """Say when a module of the user's cannot be seen because Python has one of the same name."""
+    own = Path(here) / f"{module.__name__}.py"
+    if not own.is_file() or module.__file__ is None or own.samefile(module.__file__):
+        return ""
+    return f"{own.name} has the name of another module ({module.__file__}): give it a name of its own"
 
 
 def takes_argument(callable_: Callable[..., object], name: str) -> bool:

@@ -62,10 +62,10 @@ def test_shows_the_arithmetic() -> None:
 def test_shows_the_exact_command_and_where_the_record_goes() -> None:
     planned = plan(load(), FACTS)
     page = str(planned)
-    assert "Command     python -m footplate.worker train '{run_dir}'" in page
+    assert "Command     python -P -m footplate.worker train '{run_dir}'" in page
     assert "in /work/dir" in page
     assert "Record      runs/digits-…" in page
-    assert planned.job.argv == (sys.executable, "-m", "footplate.worker", "train", "{run_dir}")
+    assert planned.job.argv == (sys.executable, "-P", "-m", "footplate.worker", "train", "{run_dir}")
     assert planned.job.cwd == Path("/work/dir")
     assert planned.job.output_dir == Path("/work/dir/runs")
     assert planned.job.kind == "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,12 @@ def test_a_class_gets_the_keys_of_the_section_and_the_shapes_it_asks_for(
         ("architecture: 'my_nets:NotANetwork'", "is no torch.nn.Module"),
         ("{architecture: 'my_nets:Wide', hidden_size: 2, depth: 9}", "refuses its arguments"),
         ("{architecture: 'my_nets:Wide', hidden_size: 2, factor: 0}", "ZeroDivisionError"),
+        (
+            "{architecture: 'my_nets:Wide', hidden_size: 2, factor: x}",
+            "in __init__: self.width = hidden_size // factor",
+        ),
+        ("architecture: 'my_nets.inner:Net'", "there is no module my_nets.inner"),
+        ("architecture: 'pkg.nets.wide:Missing'", "pkg.nets.wide has no class Missing; it has: Net"),
     ],
 )
 def test_a_class_that_cannot_be_used_is_named_with_its_reason(
@@ -126,9 +133,20 @@ def test_a_class_that_cannot_be_used_is_named_with_its_reason(
     assert words in caught.value.message
 
 
+def test_a_module_that_pythons_own_hides_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    (tmp_path / "code.py").write_text("class Net: pass")
+    with pytest.raises(InputError, match="code has no class Net") as caught:
+        build_network(Model(architecture="code:Net"), (4,), 2)
+    assert caught.value.hint.startswith("code.py has the name of another module")
+
+
 def write_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(__import__("sys").modules, "my_nets", raising=False)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
+    (folder / "pkg" / "nets").mkdir(parents=True)
+    (folder / "pkg" / "nets" / "wide.py").write_text("class Net: pass")
     (folder / "my_nets.py").write_text(
         """
 import torch as _torch

@@ -74,6 +74,18 @@ def test_an_optimiser_that_cannot_be_used_is_named_with_its_reason(keys: dict[st
         build_optimizer(Training(**keys), nn.Linear(2, 2).parameters(), CPU)
 
 
+class FaultyOptimizer(torch.optim.SGD):
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.defaults["lr"] + "1"
+
+
+def test_a_fault_in_the_users_optimiser_is_told_with_its_line() -> None:
+    name = f"{__name__}:FaultyOptimizer"
+    with pytest.raises(InputError, match=r"building .* failed: TypeError: .* in __init__: self.defaults"):
+        build_optimizer(Training(optimizer=name), nn.Linear(2, 2).parameters(), CPU)
+
+
 def test_a_network_without_parameters_cannot_be_trained() -> None:
     with pytest.raises(InputError, match="no parameters"):
         build_optimizer(Training(), nn.ReLU().parameters(), CPU)
@@ -110,7 +122,7 @@ def make_facts(classes: int = 0, target_shape: tuple[int, ...] = ()) -> DataFact
 @pytest.mark.parametrize(
     ("model", "classes", "target_shape", "words"),
     [
-        (nn.Linear(5, 3), 3, (), r"does not take inputs of shape \[4\]: mat1 and mat2"),
+        (nn.Linear(5, 3), 3, (), r"does not take inputs of shape \[4\]: RuntimeError: mat1 and mat2"),
         (nn.Linear(4, 2), 3, (), r"gives \[2\] per sample, the data have 3 classes"),
         (nn.Linear(4, 2), 0, (3,), r"gives \[2\] per sample, the data have targets of shape \[3\]"),
         (nn.LSTM(4, 3), 3, (), "forward must return a tensor"),
@@ -123,6 +135,43 @@ def test_a_model_that_does_not_fit_the_data_is_named_with_the_shapes(
     task = make_task(Training(), make_facts(classes, target_shape), Scaler())
     with pytest.raises(InputError, match=words):
         check_model_fits(model, task, torch.randn(2, 4), name="mine:Net")
+
+
+class Faulty(nn.Linear):
+    """A network with a fault of its own, which no other shape would mend."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(4, 3)
+        self.fault = fault
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.fault == "type":
+            return torch.zeros(len(3))  # type: ignore[arg-type]
+        if self.fault == "memory":
+            return torch.empty(2**48)
+        return self.nothing_of_the_kind(inputs)  # type: ignore[no-any-return, operator]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            "type",
+            r"mine:Net fails on inputs of shape \[4\]: TypeError: .* \(test_parts.py line \d+, in forward: return",
+        ),
+        ("attribute", r"mine:Net fails on inputs of shape \[4\]: AttributeError: .* in forward: return self.nothing"),
+    ],
+)
+def test_a_fault_in_the_users_forward_is_told_with_its_line(fault: str, words: str) -> None:
+    task = make_task(Training(), make_facts(3), Scaler())
+    with pytest.raises(InputError, match=words):
+        check_model_fits(Faulty(fault), task, torch.randn(2, 4), name="mine:Net")
+
+
+def test_no_memory_for_the_first_samples_is_no_mistake_of_the_profile() -> None:
+    task = make_task(Training(), make_facts(3), Scaler())
+    with pytest.raises(RuntimeError, match="memory"):
+        check_model_fits(Faulty("memory"), task, torch.randn(2, 4), name="mine:Net")
 
 
 @pytest.mark.parametrize(("model", "target_shape"), [(nn.Linear(4, 6), (2, 3)), (nn.Linear(4, 1), ())])
