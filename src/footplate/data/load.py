@@ -41,6 +41,8 @@ class LoadedData:
     """What was found, in lines for people."""
     encoding: tuple[ColumnEncoding, ...] = ()
     """How the columns of a table became numbers, to be done to new rows too; empty for arrays."""
+    target_names: tuple[str, ...] = ()
+    """The target columns of a table: what each output means where it is no class; empty for arrays."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +92,7 @@ def load_data(profile: Profile) -> LoadedData:
         scaler=scaler,
         found=_describe_data(parts, classes, encoding),
         encoding=encoding,
+        target_names=tuple(column.name for column in table.targets) if (table := sources["train"].table) else (),
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from footplate.errors import InputError
 from footplate.profile.sections.training import EarlyStopping
@@ -16,11 +16,13 @@ from footplate.record.journal import Journal
 from footplate.trainer.meter import Reading
 from footplate.trainer.metrics import is_smaller_better
 from footplate.trainer.progress import Progress
-from footplate.trainer.weights import save_weights
+from footplate.trainer.weights import copy_weights, get_weights, save_weights
 
 __all__ = ["BestWeights", "Hook", "JournalWriter", "LogWriter", "StopEarly", "choose_monitor"]
 
 _LINE_EVERY_S = 2.0
+_WRITE_EVERY_S = 2.0
+"""The best weights of so long a time are lost when the process is killed; a request to stop loses nothing."""
 _log = logging.getLogger("footplate")
 
 
@@ -88,13 +90,19 @@ _IN_A_LINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "val/r2")
 
 
 class BestWeights(Hook):
-    """Keeps the weights of the best evaluation in a file."""
+    """Keeps the weights of the best evaluation in a file, written at most every two seconds.
+
+    In between a copy in memory waits for the next reading or evaluation, or for ``write``: when evaluations are
+    frequent and the model is large, writing each improvement would take longer than training.
+    """
 
     def __init__(self, model: nn.Module, path: Path, journal: Journal, *, metric: str, mode: str) -> None:
         self._model = model
         self._path = path
         self._journal = journal
         self._smaller = is_smaller_better(metric, mode)
+        self._waiting: Mapping[str, Tensor] | None = None
+        self._written_at = -math.inf
         self.metric = metric
         self.step: int | None = None
         self.value = math.inf if self._smaller else -math.inf
@@ -104,9 +112,27 @@ class BestWeights(Hook):
     def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         value = _get_monitored(metrics, self.metric, "validation.save_best_metric")
         if (value < self.value) if self._smaller else (value > self.value):  # never true for NaN
-            save_weights(self._model, self._path)
+            self._waiting = get_weights(self._model) if self._is_due() else copy_weights(self._model)
             self.value, self.step, self.metrics = value, progress.step, dict(metrics)
             self._journal.event("best", step=progress.step, metric=self.metric, value=value)
+        self._write_if_due()
+
+    def on_log(self, progress: Progress, reading: Reading) -> None:  # noqa: ARG002
+        self._write_if_due()
+
+    def write(self) -> None:
+        """Write the best weights if they still wait for it."""
+        if self._waiting is not None:
+            save_weights(self._waiting, self._path)
+            self._waiting = None
+            self._written_at = time.monotonic()
+
+    def _write_if_due(self) -> None:
+        if self._is_due():
+            self.write()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._written_at >= _WRITE_EVERY_S
 
 
 class StopEarly(Hook):

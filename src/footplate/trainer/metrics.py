@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -23,14 +24,16 @@ __all__ = [
     "make_metrics",
 ]
 
+_log = logging.getLogger("footplate")
 Floats = NDArray[np.float64]
 
 _FITTING = {
     "classification": ("loss", "accuracy", "f1", "precision", "recall", "auc"),
     "regression": ("loss", "mae", "mse", "rmse", "r2"),
 }
-_ELSEWHERE = ("inference_time", "latency", "memory_footprint", "perplexity")
-"""Names that are no metric of a prediction: measured by the evaluation itself, or not built yet."""
+_MEASURED_ELSEWHERE = ("inference_time", "latency", "memory_footprint")
+"""Names that are no metric of a prediction: the evaluation itself measures them."""
+_NOT_BUILT = ("perplexity",)
 _SMALLER_IS_BETTER = frozenset(
     {"loss", "mae", "mse", "rmse", "inference_time", "latency_ms", "memory_mb", "perplexity"}
 )
@@ -46,14 +49,18 @@ class Metrics(Protocol):
 def choose_metrics(asked: Iterable[str], task: Task) -> tuple[str, ...]:
     """Return the metrics to compute: those asked for that fit the task; nothing asked means all that fit.
 
+    The log says which were asked for and are left out.
     Raises InputError for a name that is no metric.
     """
     fitting = _FITTING[task.kind]
     names = tuple(name.rpartition("/")[2] for name in asked)
     for name in names:
-        if name not in KNOWN_METRICS and name not in _ELSEWHERE:
+        if name not in KNOWN_METRICS and name not in (*_MEASURED_ELSEWHERE, *_NOT_BUILT):
             raise InputError(f"there is no metric {name!r}; there are: {', '.join(KNOWN_METRICS)}")
     chosen = tuple(name for name in names if name in fitting)
+    left_out = [name for name in names if name not in fitting and name not in _MEASURED_ELSEWHERE]
+    if left_out:
+        _log.warning("metrics left out, %s has none such: %s", task.kind, ", ".join(dict.fromkeys(left_out)))
     return tuple(dict.fromkeys(("loss", *chosen))) if chosen else fitting
 
 

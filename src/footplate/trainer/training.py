@@ -12,7 +12,7 @@ from footplate.data.load import LoadedData
 from footplate.profile.model import Profile
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
-from footplate.trainer.architectures import count_model_parameters
+from footplate.trainer.architectures import count_model_parameters, get_model_section
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.device import describe_device
 from footplate.trainer.feed import Feed
@@ -23,7 +23,7 @@ from footplate.trainer.loop import Loop, run_loop
 from footplate.trainer.meter import Meter
 from footplate.trainer.progress import Progress
 from footplate.trainer.schedule import make_is_due
-from footplate.trainer.weights import load_weights, save_description, save_weights
+from footplate.trainer.weights import get_weights, load_weights, save_description, save_weights
 
 __all__ = ["train_model"]
 
@@ -41,12 +41,12 @@ def train_model(
     """
     parts = assemble(profile, data)
     run.artifacts.mkdir(exist_ok=True)
-    save_description(run.artifacts / "model.json", profile.model, data.facts, parts.task)
+    save_description(run.artifacts / "model.json", get_model_section(profile), data, parts.task)
     _announce(parts, journal)
     progress, meter = Progress(num_train=len(parts.train)), Meter()
     with interrupt.deferred():
         best = _train(parts, progress, meter, run.artifacts, journal, interrupt)
-        save_weights(parts.model, run.artifacts / "last.safetensors")
+        save_weights(get_weights(parts.model), run.artifacts / "last.safetensors")
         _choose_best(parts, best, run.artifacts)
         final = _judge(parts, interrupt)
         was_interrupted = progress.stopped_by == "interrupted"
@@ -106,7 +106,10 @@ def _train(
         hooks=hooks,
         should_stop=lambda: interrupt.requested,
     )
-    run_loop(loop, progress, meter)
+    try:
+        run_loop(loop, progress, meter)
+    finally:
+        best.write()
     return best
 
 
@@ -134,7 +137,7 @@ def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
     """Put the best weights into the model; without any evaluation the last ones are the best there are."""
     file = artifacts / "model.safetensors"
     if best.step is None:
-        save_weights(parts.model, file)
+        save_weights(get_weights(parts.model), file)
     else:
         load_weights(parts.model, file)
 

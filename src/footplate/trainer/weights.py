@@ -9,25 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_model as load_tensors
-from safetensors.torch import save_model as save_tensors
-from torch import nn
+from safetensors.torch import save_file as save_tensors
+from torch import Tensor, nn
 
+from footplate.data.load import LoadedData
 from footplate.data.scaler import Scaler
 from footplate.errors import NotFoundError, RecordError
-from footplate.profile.facts import DataFacts
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures import build_network
 from footplate.trainer.task import Task
 
-__all__ = ["load_network", "load_weights", "save_description", "save_weights"]
+__all__ = ["copy_weights", "get_weights", "load_network", "load_weights", "save_description", "save_weights"]
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights in one step: a reader sees the old file or the new one, never a part."""
+def get_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name; one that several layers share is there once, under its first name."""
+    found: dict[tuple[object, ...], tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        found.setdefault((tensor.data_ptr() or name, tensor.shape, tensor.stride()), (name, tensor))
+    return dict(found.values())
+
+
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights in main memory, which further steps do not change."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in get_weights(model).items()}
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights in one step: a reader sees the old file or the new one, never a part."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(model, str(part))
+        part.touch()
+        mode = part.stat().st_mode  # as the user's umask has it; safetensors lets the owner alone read
+        save_tensors({name: tensor.contiguous() for name, tensor in weights.items()}, str(part))
+        part.chmod(mode)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -47,11 +63,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
     load_tensors(model, str(path))
 
 
-def save_description(path: Path, model: Model, facts: DataFacts, task: Task) -> None:
-    """Write model.json: what is needed to build the network and to read its outputs."""
+def save_description(path: Path, model: Model, data: LoadedData, task: Task) -> None:
+    """Write model.json: what is needed to build the network, to encode new rows for it and to read its outputs."""
     value = {
         "model": model.model_dump(mode="json", exclude_unset=True),
-        "input_shape": list(facts.input_shape),
+        "input_shape": list(data.facts.input_shape),
+        "columns": [item.to_json() for item in data.encoding],
+        "targets": list(data.target_names),
         "num_outputs": task.num_outputs,
         "task": task.kind,
         "loss": task.loss_name,

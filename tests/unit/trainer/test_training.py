@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +15,15 @@ import torch
 from safetensors.torch import load_file
 
 from footplate.data.load import load_data
-from footplate.errors import InputError, RunFailedError
+from footplate.errors import InputError, RecordError, RunFailedError
 from footplate.profile.load import load_profile_text
 from footplate.profile.schedule import get_learning_rate
+from footplate.record.journal import Journal
 from footplate.trainer.final import get_size_mb
+from footplate.trainer.hooks import BestWeights
 from footplate.trainer.interrupt import Interrupt
-from footplate.trainer.weights import load_network
+from footplate.trainer.progress import Progress
+from footplate.trainer.weights import copy_weights, get_weights, load_network, load_weights, save_weights
 
 Train = Callable[..., Any]
 
@@ -230,3 +235,97 @@ def test_a_request_to_stop_raises_before_the_training_and_waits_inside() -> None
     with interrupt.installed(), interrupt.deferred():
         signal.raise_signal(signal.SIGINT)
         assert interrupt.requested
+
+
+class _Frequent:
+    """Improves at each of many evaluations; counts the files written."""
+
+    def __init__(self, path: Path, journal: Journal) -> None:
+        self.path = path
+        self.model = torch.nn.Linear(2, 2)
+        self.best = BestWeights(self.model, path, journal, metric="val/loss", mode="auto")
+        self.progress = Progress(num_train=10)
+        self.inodes: list[int] = []
+
+    def improve(self, value: float) -> None:
+        self.model.weight.data.fill_(value)
+        self.progress.step += 1
+        self.best.on_evaluation(self.progress, {"val/loss": value})
+        self.inodes.append(self.path.stat().st_ino)
+
+    def get_written(self) -> float:
+        return float(load_file(self.path)["weight"][0, 0])
+
+
+def test_frequent_improvements_are_written_now_and_then_and_the_last_one_at_the_end(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        frequent = _Frequent(tmp_path / "model.safetensors", journal)
+        for value in (5.0, 4.0, 3.0):
+            frequent.improve(value)
+        frequent.model.weight.data.fill_(9.0)  # a later step, not evaluated
+        assert len(set(frequent.inodes)) == 1
+        assert frequent.get_written() == 5.0
+        assert (frequent.best.step, frequent.best.value) == (3, 3.0)
+        frequent.best.write()
+        assert frequent.get_written() == 3.0
+
+
+def test_weights_that_layers_share_are_written_once_and_come_back(tmp_path: Path) -> None:
+    def make() -> torch.nn.Sequential:
+        model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
+        model[2].weight = model[0].weight
+        return model
+
+    model, other, path = make(), make(), tmp_path / "shared.safetensors"
+    save_weights(copy_weights(model), path)
+    assert "2.weight" not in load_file(path)
+    load_weights(other, path)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_weights_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    path, plain = tmp_path / "model.safetensors", tmp_path / "plain"
+    save_weights(copy_weights(torch.nn.Linear(2, 2)), path)
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_disk_that_is_full_keeps_the_older_weights(tmp_path: Path) -> None:
+    model, path = torch.nn.Linear(300, 300), tmp_path / "model.safetensors"
+    save_weights(get_weights(model), path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what a full disk is to one file
+    try:
+        with pytest.raises(RecordError, match=r"model.safetensors: the weights cannot be written") as caught:
+            save_weights({name: tensor + 1 for name, tensor in get_weights(model).items()}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "weights saved before are kept" in caught.value.hint
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_metrics_that_do_not_fit_the_task_are_said_to_be_left_out(
+    train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = train("validation.metrics=[accuracy, rmse, r2]", "training.max_epochs=1")
+    assert "metrics left out, classification has none such: rmse, r2" in caplog.text
+    assert "val/accuracy" in trained.metrics
+
+
+def test_the_description_tells_how_rows_become_inputs_and_what_the_outputs_mean(train: Train, tmp_path: Path) -> None:
+    lines = [f"{i},{('red', 'blue')[i % 2]},{i * 2}.5,{i}.25" for i in range(30)]
+    (tmp_path / "d.csv").write_text("\n".join(["size,colour,price,weight", *lines]) + "\n")
+    trained = train(
+        "training.max_epochs=1",
+        "training.dropout=0.25",
+        text="data: {train_data: %s, columns: {targets: [price, weight]}}" % (tmp_path / "d.csv"),
+    )
+    value = json.loads((trained.run.artifacts / "model.json").read_text())
+    assert value["columns"] == [
+        {"name": "size", "categories": None, "fill": None},
+        {"name": "colour", "categories": ["blue", "red"], "fill": None},
+    ]
+    assert value["targets"] == ["price", "weight"]
+    assert value["model"]["dropout"] == 0.25
