@@ -54,7 +54,9 @@ def _open_gpu(device: torch.device) -> object | None:
         import pynvml
 
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)  # type: ignore[no-any-return]
+        # By its name: CUDA_VISIBLE_DEVICES renumbers the GPUs for torch, not for NVML.
+        uuid = torch.cuda.get_device_properties(device).uuid
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")  # type: ignore[no-any-return]
     except Exception:  # noqa: BLE001 — no NVML: the note says that there is no counter
         return None
 

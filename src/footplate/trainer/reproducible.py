@@ -24,6 +24,7 @@ def set_up_torch(profile: Profile, device: torch.device) -> None:
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = _wants_benchmark(profile) and not deterministic
+    torch.backends.cudnn.allow_tf32 = profile.embedded_optimizations.use_tf32
     torch.set_float32_matmul_precision("high" if profile.embedded_optimizations.use_tf32 else "highest")
     torch.autograd.set_detect_anomaly(profile.debug.enabled and profile.debug.detect_anomaly)
 

@@ -47,6 +47,7 @@ def _torch_as_it_was() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic = False
+    torch.backends.cudnn.allow_tf32 = True
     torch.set_num_threads(threads)
 
 
