@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -165,12 +164,9 @@ def test_verbs_options_and_run_ids_are_completed(footplate: Footplate) -> None:
     assert complete(footplate, "footplate run -- tra") == ["file,tra"]
 
 
-def test_a_command_that_removes_its_run_directory_is_told_at_once(tmp_path: Path, footplate: Footplate) -> None:
-    start = time.monotonic()
-    said = footplate(
-        "run", "--", "sh", "-c", 'sleep 0.3; until rm -rf "$FOOTPLATE_RUN_DIR"; do :; done', check=1
-    ).stderr
-    assert time.monotonic() - start < 4  # the wrapper tries for five seconds to write what can be written
+def test_a_command_that_removes_its_run_directory_is_told(footplate: Footplate) -> None:
+    remove = 'sleep 0.3; until rm -rf "$FOOTPLATE_RUN_DIR"; do :; done'
+    said = footplate("run", "--", "sh", "-c", remove, check=1).stderr
     assert "its directory is gone" in " ".join(said.split())
     assert "next" not in said
 
