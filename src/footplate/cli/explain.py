@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from footplate.cli.output import json_option, print_json, print_text, say
-from footplate.cli.profile_options import DEFAULT_PROFILE, with_examples
+from footplate.cli.profile_options import DEFAULT_PROFILE, complete_key, with_examples
 
 if TYPE_CHECKING:
     from footplate.errors import NotFoundError
@@ -36,7 +36,7 @@ _OTHER_CODES = {
 
 
 @click.command("explain")
-@click.argument("key", default="")
+@click.argument("key", default="", shell_complete=complete_key)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a profile, for editors.")
 @json_option
 @with_examples(

@@ -23,10 +23,13 @@ _STATUS_EVERY_S = 0.5
 @click.command("logs")
 @run_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@click.option("--tail", "num_lines", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines.")
 @click.option("--attempt", metavar="N|all", help="Which attempt; by default the newest.")
 @click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="Which process of the run.")
 @json_option
-def command(name: str | None, follow: bool, attempt: str | None, rank: int, as_json: bool) -> None:
+def command(
+    name: str | None, follow: bool, num_lines: int | None, attempt: str | None, rank: int, as_json: bool
+) -> None:
     """Print what a run has printed, byte for byte.
 
     RUN is a prefix of its id; without one it is the newest run. With --json each line is an object of its own.
@@ -35,7 +38,9 @@ def command(name: str | None, follow: bool, attempt: str | None, rank: int, as_j
     attempts = _choose(run, attempt)
     if not follow and not any(one.log_path(rank).exists() for one in attempts):
         raise _explain_missing(run, attempts, rank)
-    printers = [_LogPrinter(one, rank, as_json=as_json) for one in attempts]
+    if num_lines is not None:
+        attempts = attempts[-1:]
+    printers = [_LogPrinter(one, rank, as_json=as_json, num_lines=num_lines) for one in attempts]
     for printer in printers[:-1]:
         printer.print_new(final=True)
     if not follow:
@@ -72,11 +77,11 @@ def _explain_missing(run: RunDir, attempts: list[Attempt], rank: int) -> NotFoun
 class _LogPrinter:
     """Prints what was added to one log."""
 
-    def __init__(self, attempt: Attempt, rank: int, *, as_json: bool) -> None:
+    def __init__(self, attempt: Attempt, rank: int, *, as_json: bool, num_lines: int | None = None) -> None:
         self.attempt = attempt
         self.rank = rank
         self.as_json = as_json
-        self._tail = LogTail(attempt.log_path(rank))
+        self._tail = LogTail(attempt.log_path(rank), num_lines=num_lines)
         self._begun: list[str] = []  # the parts of a line that has no end yet
 
     def print_new(self, *, final: bool = False) -> None:

@@ -95,13 +95,21 @@ def format_fact(label: str, text: str) -> str:
 
 def show_error(error: FootplateError, *, as_json: bool = False) -> None:
     """Show what went wrong and what to do about it, on stderr; for a program on stdout as well."""
-    click.echo(f"error: {error}", err=True)
-    for note in getattr(error, "__notes__", ()):
-        click.echo(f"  {note}", err=True)
-    for line in error.hint.splitlines():
-        click.echo(f"  hint: {line}", err=True)
+    first, *rest = str(error).splitlines() or [""]
+    lines = [f"error: {first}", *rest]
+    lines += [f"  {note}" for note in getattr(error, "__notes__", ())]
+    lines += [f"  hint: {line}" for line in error.hint.splitlines()]
+    for line in lines:
+        click.echo(_wrap(line) if sys.stderr.isatty() else line, err=True)
     if as_json:
         print_json({"error": to_json(error)})
+
+
+def _wrap(line: str) -> str:
+    """Break a line for the terminal, its further lines indented; paths and words stay whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    width = max(40, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def to_json(error: FootplateError) -> Mapping[str, object]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-__all__ = ["DEFAULT_PROFILE", "allow_option", "profile_argument", "set_option", "with_examples"]
+__all__ = ["DEFAULT_PROFILE", "allow_option", "complete_key", "profile_argument", "set_option", "with_examples"]
 
 DEFAULT_PROFILE = Path("footplate.yaml")
 
@@ -38,8 +39,24 @@ def profile_argument(function: F) -> F:
 def set_option(function: F) -> F:
     """Add ``--set``, as the parameter ``overrides``."""
     return click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.batch_size=64."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key: training.batch_size=64.",
+        shell_complete=_complete_override,
     )(function)
+
+
+def complete_key(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the keys of a profile that a shell offers for what was typed so far."""
+    from footplate.profile.explain import all_keys
+
+    return [CompletionItem(info.path) for info in all_keys() if info.path.startswith(incomplete)]
+
+
+def _complete_override(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(f"{item.value}=") for item in complete_key(ctx, param, incomplete)]
 
 
 def allow_option(function: F) -> F:

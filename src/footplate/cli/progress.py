@@ -18,6 +18,13 @@ __all__ = ["Progress"]
 
 _WIDTH = 80
 _KEPT_LINES = 20
+_BESIDE_THE_BAR = {
+    "train/loss": "loss {:.4g}",
+    "val/loss": "val loss {:.4g}",
+    "val/accuracy": "val acc {:.3f}",
+    "train/samples_per_s": "{:,.0f} samples/s",
+}
+"""What stands beside the bar, in this order: all of it fits 80 columns with steps of five digits."""
 
 
 class Progress:
@@ -86,24 +93,18 @@ class Progress:
             file=sys.stderr,
             ncols=min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns),
             nrows=24,  # a terminal that says it has no rows would hide the bar
-            bar_format="{percentage:3.0f}% {bar:14} {n_fmt}/{total_fmt} {remaining}{postfix}",
+            bar_format="{bar:8} {n:,.0f}/{total:,.0f}, {remaining} left{postfix}",
             leave=True,
         )
 
     def _advance(self, step: int, values: Mapping[str, float]) -> None:
         if self._bar is None:
             return
-        for name, label, form in (
-            ("train/loss", "loss", "{:.4g}"),
-            ("val/loss", "val", "{:.4g}"),
-            ("val/accuracy", "val acc", "{:.3f}"),
-            ("train/samples_per_s", "", "{:,.0f}/s"),
-        ):
-            if name in values:
-                self._shown[name] = f"{label} {form.format(values[name])}".strip()
+        self._shown |= {name: form.format(values[name]) for name, form in _BESIDE_THE_BAR.items() if name in values}
         if "val/accuracy" in self._shown:
             self._shown.pop("val/loss", None)  # one number of the validation is enough beside the bar
-        self._bar.set_postfix_str(" ".join(self._shown.values()), refresh=False)
+        told = [self._shown[name] for name in _BESIDE_THE_BAR if name in self._shown]
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
         self._bar.update(max(0, step - self._bar.n))
         self._bar.refresh()
 

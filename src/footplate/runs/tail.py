@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ _PART_BYTES = 1 << 20  # a log may be larger than the memory
 class LogTail:
     """Reads what was added to a log file, as text; bytes that are no UTF-8 come as ``os.fsdecode`` gives them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, num_lines: int | None = None) -> None:
+        """Begin with the last ``num_lines`` lines that are there, or with the first one."""
         self._path = path
-        self._offset = 0
+        self._offset = 0 if num_lines is None else _find_last_lines(path, num_lines)
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     def read(self, *, final: bool = False) -> Iterator[str]:
@@ -31,6 +33,29 @@ class LogTail:
                     yield self._decoder.decode(data)
         if final and (rest := self._decoder.decode(b"", final=True)):
             yield rest
+
+
+def _find_last_lines(path: Path, num_lines: int) -> int:
+    """Return where the last lines of a file begin, read from its end; a last line without an end counts as one."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        size = start = file.seek(0, os.SEEK_END)
+        if num_lines == 0:
+            return size
+        missing = num_lines
+        while start > 0:
+            begin = max(0, start - _PART_BYTES)
+            file.seek(begin)
+            part = file.read(start - begin)
+            end = len(part) - 1 if start == size else len(part)  # the end of the last line begins no line
+            while (at := part.rfind(b"\n", 0, end)) >= 0:
+                missing -= 1
+                if missing == 0:
+                    return begin + at + 1
+                end = at
+            start = begin
+    return 0
 
 
 class JournalTail:

@@ -164,6 +164,11 @@ def test_verbs_options_and_run_ids_are_completed(footplate: Footplate) -> None:
     assert complete(footplate, "footplate run -- tra") == ["file,tra"]
 
 
+def test_keys_are_completed(footplate: Footplate) -> None:
+    assert complete(footplate, "footplate explain training.lea") == ["plain,training.learning_rate"]
+    assert complete(footplate, "footplate plan --set data.train_d") == ["plain,data.train_data="]
+
+
 def test_a_command_that_removes_its_run_directory_is_told(footplate: Footplate) -> None:
     remove = 'sleep 0.3; until rm -rf "$FOOTPLATE_RUN_DIR"; do :; done'
     said = footplate("run", "--", "sh", "-c", remove, check=1).stderr
