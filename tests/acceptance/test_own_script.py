@@ -142,9 +142,9 @@ def test_a_killed_command_is_failed_with_its_signal(tmp_path: Path, footplate: F
     os.kill(receipt["pid"], signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"killed by SIGKILL" in err
+    assert b"killed by SIGKILL; by whom is not known" in err
     status = get_status(footplate)
-    assert (status["state"], status["signal"], status["cause"]) == ("failed", "SIGKILL", "user_error")
+    assert (status["state"], status["signal"], status["cause"]) == ("failed", "SIGKILL", None)
     assert out.decode() == read_log(tmp_path)
     assert_whole(read_log(tmp_path))
 

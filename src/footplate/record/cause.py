@@ -48,24 +48,31 @@ _OUT_OF_MEMORY = re.compile(
 _DISK_FULL = re.compile(r"No space left on device")
 # torchrun's workers put their rank before each line, an ExceptionGroup draws a margin.
 _MARGIN = re.compile(r"^(?:\[rank\d+\]: ?)?(?: *[|+] )?")
+# "error: loss became NaN", "train.py: error: unrecognized arguments: --x"
+_MESSAGE = re.compile(r"^(?:[\w.-]+: )?error: +(?P<text>\S.*)$")
+# Faults of the program itself; any other signal came from outside, or cannot be told from one that did.
+_CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP", "SIGPIPE"})
+# What a shell, and Footplate's worker, tell after SIGINT, SIGKILL and SIGTERM.
+_CODES_OF_SIGNALS = {exit_codes.INTERRUPTED: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # "ValueError: bad batch", "torch.OutOfMemoryError: …", "KeyboardInterrupt"; not "warning: …" and not an indented line.
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?$")
 
 
 def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
-    """Return the cause and the evidence for it in words; no cause when it succeeded or was cancelled."""
+    """Return the cause and the evidence for it in words; no cause when it succeeded, was cancelled or none is known."""
     code, died = ending.exit_code, _describe(ending)
+    said = find_exception(ending.log_tail) or _find_message(ending.log_tail)
     if ending.cancelled:
         return None, f"cancelled; {died}"
     if code == exit_codes.DONE:
         return None, died
     if code == exit_codes.CONFIG_ERROR:
-        return Cause.config_error, f"{died}: a configuration that cannot work"
+        return Cause.config_error, _join(f"{died}: a configuration that cannot work", said)
     if code == exit_codes.CHECKPOINTED:
         return Cause.preempted, f"{died}: stopped early with a checkpoint"
     if code == exit_codes.OUT_OF_MEMORY:
-        return Cause.out_of_memory, f"{died}: out of memory"
+        return Cause.out_of_memory, _join(f"{died}: out of memory", said)
     # 137 and 152 are what a shell tells when SIGKILL or SIGXCPU ended the command it ran.
     if code == 137 and ending.oom_kills > 0:
         return Cause.out_of_memory, f"{died}; the kernel's count of kills for memory grew by {ending.oom_kills}"
@@ -75,10 +82,13 @@ def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
         return Cause.out_of_memory, f"{died}; the log says: {line}"
     if line := _find_last(_DISK_FULL, ending.log_tail):
         return Cause.platform, f"{died}; the log says: {line}"
-    exception = find_exception(ending.log_tail)
-    if ending.disk_full and not exception:
+    if ending.signal and ending.signal not in _CRASHES:
+        return None, f"{died}; by whom is not known"
+    if not ending.signal and not said and code in _CODES_OF_SIGNALS:
+        return None, f"{died}, as after {_CODES_OF_SIGNALS[code]}; by whom is not known"
+    if ending.disk_full and not said:
         return Cause.platform, died  # it may have said why, and it is lost
-    return Cause.user_error, f"{died}; {exception}" if exception else died
+    return Cause.user_error, _join(died, said)
 
 
 def find_exception(log: str) -> str:
@@ -91,6 +101,18 @@ def find_exception(log: str) -> str:
         elif place and _EXCEPTION.match(text):
             found, place = f"{_shorten(text)} ({place})", ""
     return found
+
+
+def _find_message(log: str) -> str:
+    """Return the first line of the last message of a program that says what is wrong without a traceback."""
+    for line in reversed(log.splitlines()):
+        if message := _MESSAGE.match(_MARGIN.sub("", line)):
+            return _shorten(message["text"].strip())
+    return ""
+
+
+def _join(died: str, said: str) -> str:
+    return f"{died}; {said}" if said else died
 
 
 def _describe(ending: Ending) -> str:

@@ -30,7 +30,51 @@ _CASES = {
     "the worker's word": (Ending(exit_code=76), Cause.out_of_memory, "exit code 76"),
     "killed, the counter grew": (Ending(exit_code=137, signal="SIGKILL", oom_kills=2), Cause.out_of_memory, "by 2"),
     "killed below a shell": (Ending(exit_code=137, oom_kills=1), Cause.out_of_memory, "exit code 137"),
-    "killed, no counter": (Ending(exit_code=137, signal="SIGKILL"), Cause.user_error, "killed by SIGKILL"),
+    "killed, no counter": (
+        Ending(exit_code=137, signal="SIGKILL"),
+        None,
+        "killed by SIGKILL; by whom is not known",
+    ),
+    "killed after a handled exception": (
+        Ending(exit_code=137, signal="SIGKILL", log_tail=_TRACEBACK),
+        None,
+        "by whom is not known",
+    ),
+    "killed on a full disk": (Ending(exit_code=137, signal="SIGKILL", disk_full=True), None, "by whom"),
+    "killed, and the log tells of memory": (
+        Ending(exit_code=137, signal="SIGKILL", log_tail="MemoryError"),
+        Cause.out_of_memory,
+        "killed by SIGKILL; the log says: MemoryError",
+    ),
+    "ended by a signal from outside": (
+        Ending(exit_code=143, signal="SIGTERM"),
+        None,
+        "killed by SIGTERM; by whom is not known",
+    ),
+    "killed below a shell, no counter": (Ending(exit_code=137), None, "exit code 137, as after SIGKILL; by whom"),
+    "the worker was interrupted from outside": (Ending(exit_code=130), None, "exit code 130, as after SIGINT"),
+    "abort": (Ending(exit_code=134, signal="SIGABRT"), Cause.user_error, "killed by SIGABRT"),
+    "a message": (
+        Ending(exit_code=1, log_tail="step 1\nerror: loss became NaN at step 2\n  hint: a smaller rate\n"),
+        Cause.user_error,
+        "exit code 1; loss became NaN at step 2",
+    ),
+    "argparse": (
+        Ending(exit_code=2, log_tail="usage: a.py [-h]\na.py: error: unrecognized arguments: --x\n"),
+        Cause.user_error,
+        "exit code 2; unrecognized arguments: --x",
+    ),
+    "a message about the configuration": (
+        Ending(exit_code=64, log_tail="error: no such column\n"),
+        Cause.config_error,
+        "exit code 64: a configuration that cannot work; no such column",
+    ),
+    "a message and a traceback": (
+        Ending(exit_code=1, log_tail=_TRACEBACK + "error: it failed\n"),
+        Cause.user_error,
+        "exit code 1; ValueError: bad batch (train.py:9)",
+    ),
+    "errors inside a line": (Ending(exit_code=1, log_tail="mean error: 0.2\n"), Cause.user_error, "exit code 1"),
     "the counter grew for another": (Ending(exit_code=1, oom_kills=1), Cause.user_error, "exit code 1"),
     "CPU time": (Ending(exit_code=152, signal="SIGXCPU"), Cause.time_limit, "SIGXCPU"),
     "CUDA": (
