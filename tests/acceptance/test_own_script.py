@@ -158,7 +158,10 @@ def test_a_killed_wrapper_is_told_and_the_run_is_never_called_a_success(
     assert process.returncode == 1
     status = get_status(footplate)
     assert (status["state"], "is gone" in " ".join(status["evidence"])) == ("running", True)
-    assert b"is gone" in err
+    assert b"goes on without its wrapper: its end will not be recorded" in err
+    assert f"kill {receipt['pid']}" in err.decode()
+    assert f"kill {receipt['pid']}" in " ".join(status["evidence"])
+    assert b"rerun" not in err
     refused = footplate("rm", "--yes", status["run_id"], check=2)
     assert "is running" in refused.stderr
     os.kill(receipt["pid"], signal.SIGKILL)

@@ -26,6 +26,7 @@ from footplate.record.state import RunState, Status
 __all__ = [
     "count_artifacts",
     "describe_end",
+    "describe_seconds",
     "find_result",
     "format_command",
     "get_exit_code",
@@ -53,16 +54,29 @@ def get_seconds(status: Status) -> float | None:
     start = datetime.fromisoformat(status.started_at)
     last = status.ended_at
     if last is None and status.state.is_final:
-        last = status.heartbeat_at  # its end is not recorded; this is when it was last seen
+        last = status.last_seen_at or status.heartbeat_at  # its end is not recorded
     seconds = ((datetime.fromisoformat(last) if last else datetime.now(UTC)) - start).total_seconds()
     return max(seconds, 0.0)  # a clock that was set back meanwhile
 
 
+def describe_seconds(status: Status) -> str:
+    """Return how long the last attempt took in words, ``at least`` so long when its end is not recorded."""
+    seconds = get_seconds(status)
+    if seconds is None:
+        return ""
+    words = format_duration(seconds)
+    if status.ended_at:
+        return words
+    return f"at least {words}" if status.state.is_final else f"{words} so far"
+
+
 def describe_end(run: RunDir, status: Status) -> list[str]:
     """Return the lines that are shown when a run has ended: state, cause, artifacts, what to do next."""
-    seconds = get_seconds(status)
+    if not status.state.is_final and status.ended_at is None:
+        return _describe_going_on(run, status)
     code = f" (exit code {status.exit_code})" if status.exit_code else ""
-    lines = [f"{run.id} {status.state}{code}" + (f" after {format_duration(seconds)}" if seconds is not None else "")]
+    words = describe_seconds(status)
+    lines = [f"{run.id} {status.state}{code}" + (f" after {words}" if words else "")]
     if status.state is not RunState.succeeded:
         cause = f"{status.cause}: " if status.cause else ""
         lines.append(format_fact("why", f"{cause}{'; '.join(status.evidence)}"))
@@ -73,6 +87,18 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
     if run.path.exists():
         lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
     return lines
+
+
+def _describe_going_on(run: RunDir, status: Status) -> list[str]:
+    """Return the lines about a run that is left although it has not ended."""
+    if status.orphan_pid is None:
+        lines = [f"{run.id} {status.state}", format_fact("why", "; ".join(status.evidence))]
+    else:
+        lines = [
+            f"{run.id} goes on without its wrapper: its end will not be recorded",
+            format_fact("stop it", f"kill {status.orphan_pid}"),
+        ]
+    return [*lines, format_fact("next", f"footplate logs -f {run.id} · footplate status {run.id}")]
 
 
 def run_to_json(run: RunDir, status: Status) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from footplate.cli.describe import find_result, format_command, get_seconds, read_last_metrics, run_to_json
+from footplate.cli.describe import describe_seconds, find_result, format_command, read_last_metrics, run_to_json
 from footplate.cli.names import find_run, run_argument
 from footplate.cli.output import (
     format_age,
@@ -14,7 +14,6 @@ from footplate.cli.output import (
     print_json,
     print_text,
 )
-from footplate.quantities import format_duration
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
@@ -52,10 +51,9 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
     if len(command) > _COMMAND_LENGTH:
         command = f"{command[:_COMMAND_LENGTH]}… ({len(info.argv):,} words, whole in --json)"
     facts.append(("command", command))
-    seconds = get_seconds(status)
-    if status.started_at and seconds is not None:
-        whole = format_duration(seconds) if status.state.is_final else f"{format_duration(seconds)} so far"
-        facts.append(("started", f"{format_age(status.started_at)} on {status.host}, {whole}"))
+    words = describe_seconds(status)
+    if status.started_at and words:
+        facts.append(("started", f"{format_age(status.started_at)} on {status.host}, {words}"))
     if not status.state.is_final:
         facts.append(("heartbeat", format_age(status.heartbeat_at)))
     if info.parent:

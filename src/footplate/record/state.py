@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -55,6 +56,10 @@ class Status:
     started_at: str | None = None
     ended_at: str | None = None
     heartbeat_at: str | None = None
+    last_seen_at: str | None = None
+    """The last sign of life of a run that is over although its end was not recorded."""
+    orphan_pid: int | None = None
+    """The process that goes on although its wrapper is gone: its end will not be recorded."""
     host: str = ""
 
 
@@ -75,7 +80,10 @@ def get_status(run: RunDir, *, now: datetime | None = None) -> Status:
     if receipt.ended_at is not None:
         return _make_status(receipt, _get_final_state(receipt), receipt.evidence)
     if receipt.host == get_host():
-        return _look_here(attempt, receipt, now or datetime.now(UTC))
+        status = _look_here(attempt, receipt, now or datetime.now(UTC))
+        if status.state.is_final and status.ended_at is None:
+            return replace(status, last_seen_at=_find_last_sign(attempt, receipt))
+        return status
     return _look_from_afar(receipt, now or datetime.now(UTC))
 
 
@@ -99,8 +107,8 @@ def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
             return _make_status(receipt, RunState.running, receipt.evidence, ended)
         return _make_status(receipt, RunState.running, f"process {receipt.pid} under wrapper {receipt.wrapper_pid}")
     if not restarted and is_alive(receipt.pid, receipt.pid_start):
-        gone = f"its wrapper {receipt.wrapper_pid} is gone: its end will not be recorded"
-        return _make_status(receipt, RunState.running, f"process {receipt.pid} is alive", gone)
+        gone = f"its wrapper {receipt.wrapper_pid} is gone"
+        return _make_orphan_status(receipt, receipt.pid, gone)
     reason = f"{receipt.host} was restarted" if restarted else f"its processes on {receipt.host} are gone"
     # The wrapper may have written the end between the two looks.
     latest = find_receipt(attempt)
@@ -121,8 +129,7 @@ def _find_early_state(attempt: Attempt, receipt: Receipt, now: datetime) -> Stat
     """Return the state between the launch and the receipt that names the command; None when nobody is at it."""
     pid = find_by_variable("FOOTPLATE_RUN_ID", receipt.run_id)
     if pid is not None:
-        gone = "its wrapper was killed when it had just started it: its end will not be recorded"
-        return _make_status(receipt, RunState.running, f"process {pid} is alive", gone)
+        return _make_orphan_status(receipt, pid, "its wrapper was killed when it had just started it")
     try:
         since_s = now.timestamp() - attempt.job_path.stat().st_mtime
     except OSError:
@@ -130,6 +137,20 @@ def _find_early_state(attempt: Attempt, receipt: Receipt, now: datetime) -> Stat
     if since_s > _MAX_HANDOVER_S:
         return None
     return _make_status(receipt, RunState.starting, "what launched it is gone; its wrapper may be starting")
+
+
+def _make_orphan_status(receipt: Receipt, pid: int | None, reason: str) -> Status:
+    said = f"{reason}: its end will not be recorded; stop it with: kill {pid}"
+    return replace(_make_status(receipt, RunState.running, f"process {pid} is alive", said), orphan_pid=pid)
+
+
+def _find_last_sign(attempt: Attempt, receipt: Receipt) -> str:
+    """Return when the run was last seen alive: its heartbeat, or what it wrote later to its log or journal."""
+    times = [parse_utc(receipt.heartbeat_at)]
+    for path in (*attempt.path.glob("log.*.txt"), *attempt.path.glob("journal.rank*.jsonl")):
+        with suppress(OSError):  # the run may be removed meanwhile
+            times.append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    return max(times).isoformat()
 
 
 def _look_from_afar(receipt: Receipt, now: datetime) -> Status:

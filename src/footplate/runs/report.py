@@ -99,6 +99,9 @@ def _render_head(seen: _Seen) -> list[str]:
     facts = [f"**{status.state}**" + (f" ({status.cause})" if status.cause else "")]
     if status.started_at and status.ended_at:
         facts.append(format_duration(_to_seconds(status.ended_at) - _to_seconds(status.started_at)))
+    elif status.started_at and status.last_seen_at:  # its end is not recorded
+        seconds = max(_to_seconds(status.last_seen_at) - _to_seconds(status.started_at), 0.0)
+        facts.append(f"at least {format_duration(seconds)}")
     facts += [f"on {status.host or info.host}", f"started {_show_time(status.started_at or info.created_at)}"]
     lines = [f"# Run {info.id}", "", " · ".join(facts), ""]
     if status.evidence and status.state != "succeeded":

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from footplate.cli.run import get_default_name
 from footplate.record.clock import get_utc_text
 from footplate.record.journal import Journal
 from footplate.record.process import find_start_time, get_host
-from footplate.record.receipt import Receipt, write_receipt
+from footplate.record.receipt import Receipt, find_receipt, write_receipt
 from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import Attempt, RunDir
 from footplate.runs.store import Store
@@ -255,3 +257,16 @@ def test_a_rerun_without_recorded_code_is_refused(tmp_path: Path, footplate: Foo
     before = sorted(path.name for path in tmp_path.iterdir())
     assert footplate("rerun", "wing", check=2).stderr.startswith("error: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_lost_run_took_at_least_as_long_as_it_was_seen_to_write(tmp_path: Path, footplate: Footplate) -> None:
+    run = make_run(tmp_path)
+    attempt = make_attempt(run, "step 1\n", ended=False)
+    receipt = find_receipt(attempt)
+    assert receipt is not None
+    write_receipt(attempt, replace(receipt, wrapper_start=-1.0, pid_start=-1.0))
+    written = datetime.fromisoformat(receipt.started_at).timestamp() + 150
+    os.utime(attempt.log_path(), (written, written))
+    assert "at least 2 min 30 s" in footplate("status", check=0).stdout
+    value = json.loads(footplate("status", "--json", check=0).stdout)
+    assert (value["state"], round(value["duration_s"])) == ("lost", 150)

@@ -108,6 +108,7 @@ def test_a_command_that_no_receipt_names_is_found_by_its_environment(run: RunDir
         finally:
             command.kill()
     assert (status.state, status.evidence[0]) == (RunState.running, f"process {command.pid} is alive")
+    assert status.orphan_pid == command.pid
     assert get_status(run).state is RunState.lost
 
 
@@ -133,7 +134,22 @@ def test_a_living_job_without_its_wrapper_is_running_and_that_is_said(run: RunDi
     _write(attempt, **_GONE | {"pid_start": find_start_time(os.getpid())})
     status = get_status(run)
     assert status.state is RunState.running
-    assert "wrapper" in status.evidence[1]
+    assert status.orphan_pid == os.getpid()
+    assert f"its end will not be recorded; stop it with: kill {os.getpid()}" in status.evidence[1]
+
+
+@pytest.mark.parametrize("later_s", [-30, 90])
+def test_a_lost_run_was_last_seen_at_its_heartbeat_or_when_it_last_wrote(
+    run: RunDir, attempt: Attempt, later_s: int
+) -> None:
+    _write(attempt, **_GONE)
+    attempt.log_path().write_text("step 1\n")
+    written = _NOW.timestamp() + later_s
+    os.utime(attempt.log_path(), (written, written))
+    status = get_status(run)
+    assert status.state is RunState.lost
+    assert status.last_seen_at is not None
+    assert datetime.fromisoformat(status.last_seen_at) == _NOW + timedelta(seconds=max(later_s, 0))
 
 
 def test_another_process_of_the_same_pid_is_not_the_job(run: RunDir, attempt: Attempt) -> None:
