@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FIRST_METRICS = ("accuracy", "rmse", "r2", "mae")
 _MAX_METRICS = 8
 
 
@@ -128,7 +127,7 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
         for line in last_lines:
             say(f"  {line}")
         say()
-    for line in wrap(f"{run.id} {_describe_state(status)}", hang=2):
+    for line in wrap(f"{run.id} {_describe_state(status, num_steps=result.get('steps'))}", hang=2):
         say(line)
     for name, value in _choose_metrics(result.get("metrics") or {}):
         say(f"  {name:<22} {format_value(value)}")
@@ -143,14 +142,16 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
         say(f"  {line}")
 
 
-def _describe_state(status: Status) -> str:
+def _describe_state(status: Status, *, num_steps: int | None) -> str:
     from footplate.cli.describe import get_seconds
-    from footplate.quantities import format_duration
+    from footplate.quantities import format_count, format_duration
 
     seconds = get_seconds(status)
     words = f"{status.state}" + (f" after {format_duration(seconds)}" if seconds is not None else "")
     if status.state == "cancelled":
-        return f"{words}; what was trained so far is kept"
+        if not num_steps:
+            return f"{words}; nothing was trained yet"
+        return f"{words}; what was trained in {format_count(num_steps, 'step')} is kept"
     if status.state != "succeeded":
         cause = f"{status.cause}: " if status.cause else ""
         return f"{words}: {cause}{'; '.join(status.evidence)}"
@@ -168,8 +169,10 @@ def _choose_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _rank(name: str) -> int:
     """Return the place of a metric: what is asked for first comes first, the rest as it was measured."""
+    from footplate.profile.metrics import HEADLINES
+
     short = name.rpartition("/")[2]
-    return _FIRST_METRICS.index(short) if short in _FIRST_METRICS else len(_FIRST_METRICS)
+    return HEADLINES.index(short) if short in HEADLINES else len(HEADLINES)
 
 
 def _list_places(run: RunDir, report: Path | None) -> list[tuple[str, Path]]:

@@ -31,6 +31,8 @@ def list_artifacts(run: RunDir) -> list[Artifact]:
     for folder, _, names in os.walk(run.artifacts):
         for name in names:
             path = Path(folder, name)
+            if name.startswith(".") and name.endswith(".part"):
+                continue  # the beginning of a file whose writer was killed
             try:
                 if path.is_symlink() or not path.is_file():
                     continue

@@ -70,6 +70,7 @@ def _read_measurement(result: Mapping[str, Any]) -> Measurement:
     return Measurement(
         num_steps=int(result["steps"]),
         step_s=float(result["step_s"]),
+        step_s_range=(float(result["step_s_range"][0]), float(result["step_s_range"][1])),
         samples_per_s=float(result["samples_per_s"]),
         energy_j_per_step=None if energy is None else float(energy),
         energy_note=str(result.get("energy_note") or "this machine does not tell its energy"),

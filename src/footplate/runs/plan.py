@@ -37,8 +37,10 @@ class Measurement:
     """Steps that were timed."""
     step_s: float
     """Median time of one optimiser step in seconds."""
+    step_s_range: tuple[float, float]
+    """What eight of ten steps lay between, in seconds."""
     samples_per_s: float
-    """Samples trained on in a second."""
+    """Samples trained on in a second, at the median."""
     energy_j_per_step: float | None = None
     """Energy of one step in joules, where the machine tells."""
     energy_note: str = ""
@@ -49,6 +51,7 @@ class Measurement:
         return {
             "num_steps": self.num_steps,
             "step_s": self.step_s,
+            "step_s_range": list(self.step_s_range),
             "samples_per_s": self.samples_per_s,
             "energy_j_per_step": self.energy_j_per_step,
             "energy_note": self.energy_note,

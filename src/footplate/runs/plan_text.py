@@ -14,6 +14,7 @@ __all__ = ["WIDTH", "count_findings", "render_findings", "render_not_checked", "
 
 WIDTH = 80
 _INDENT = 12
+_STEADY_RATIO = 1.5  # a quiet machine stays below it
 _SEVERITIES = ("error", "warning", "advice")
 
 
@@ -116,6 +117,9 @@ def _describe_time(plan: Mapping[str, Any]) -> tuple[str, ...]:
     if probe is None:
         return (total,)
     seen = f"measured here over {probe['num_steps']} steps: {probe['samples_per_s']:,.0f} samples/s"
+    low_s, high_s = probe["step_s_range"]
+    if high_s > _STEADY_RATIO * low_s:
+        seen += f"; 8 of 10 steps took {format_duration(low_s)} to {format_duration(high_s)}: the machine is busy"
     return f"{total}, evaluations not counted", seen, _describe_energy(probe, horizon["total_steps"])
 
 

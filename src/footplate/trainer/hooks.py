@@ -14,7 +14,7 @@ from footplate.errors import InputError
 from footplate.profile.sections.training import EarlyStopping
 from footplate.record.journal import Journal
 from footplate.trainer.meter import Reading
-from footplate.trainer.metrics import is_smaller_better
+from footplate.trainer.metrics import wants_smaller
 from footplate.trainer.progress import Progress
 from footplate.trainer.weights import copy_weights, get_weights, save_weights
 
@@ -100,7 +100,7 @@ class BestWeights(Hook):
         self._model = model
         self._path = path
         self._journal = journal
-        self._smaller = is_smaller_better(metric, mode)
+        self._smaller = wants_smaller(metric, mode)
         self._waiting: Mapping[str, Tensor] | None = None
         self._written_at = -math.inf
         self.metric = metric
@@ -142,7 +142,7 @@ class StopEarly(Hook):
         self._settings = settings
         self._journal = journal
         self._metric = metric
-        self._smaller = is_smaller_better(metric, settings.mode)
+        self._smaller = wants_smaller(metric, settings.mode)
         self._best = math.inf if self._smaller else -math.inf
         self._waited = 0
 

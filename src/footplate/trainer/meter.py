@@ -122,7 +122,7 @@ class Meter:
 def _describe_divergence(value: float, step: int) -> RunFailedError:
     what = "NaN" if math.isnan(value) else "infinite"
     return RunFailedError(
-        f"the loss became {what} at step {step:,}; the training stops, the best weights up to there are kept",
+        f"the loss became {what} at step {step:,}; the training stops",
         hint="try, in this order: a smaller training.learning_rate, scheduler.warmup_steps, "
         "training.max_grad_norm: 1.0, data.preprocessing.normalize: true; "
         "debug: {enabled: true, detect_anomaly: true} names the operation",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from footplate.errors import InputError
-from footplate.profile.sections.validation import KNOWN_METRICS
+from footplate.profile.metrics import KNOWN_METRICS, get_metrics, is_smaller_better
 from footplate.trainer.task import Task
 
 __all__ = [
@@ -20,23 +20,16 @@ __all__ = [
     "Metrics",
     "RegressionMetrics",
     "choose_metrics",
-    "is_smaller_better",
     "make_metrics",
+    "wants_smaller",
 ]
 
 _log = logging.getLogger("footplate")
 Floats = NDArray[np.float64]
 
-_FITTING = {
-    "classification": ("loss", "accuracy", "f1", "precision", "recall", "auc"),
-    "regression": ("loss", "mae", "mse", "rmse", "r2"),
-}
 _MEASURED_ELSEWHERE = ("inference_time", "latency", "memory_footprint")
 """Names that are no metric of a prediction: the evaluation itself measures them."""
 _NOT_BUILT = ("perplexity",)
-_SMALLER_IS_BETTER = frozenset(
-    {"loss", "mae", "mse", "rmse", "inference_time", "latency_ms", "memory_mb", "perplexity"}
-)
 
 
 class Metrics(Protocol):
@@ -52,7 +45,7 @@ def choose_metrics(asked: Iterable[str], task: Task) -> tuple[str, ...]:
     The log says which were asked for and are left out.
     Raises InputError for a name that is no metric.
     """
-    fitting = _FITTING[task.kind]
+    fitting = get_metrics(task.kind)
     names = tuple(name.rpartition("/")[2] for name in asked)
     for name in names:
         if name not in KNOWN_METRICS and name not in (*_MEASURED_ELSEWHERE, *_NOT_BUILT):
@@ -64,9 +57,9 @@ def choose_metrics(asked: Iterable[str], task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("loss", *chosen))) if chosen else fitting
 
 
-def is_smaller_better(name: str, mode: str) -> bool:
+def wants_smaller(name: str, mode: str) -> bool:
     """Return whether smaller values of a metric (``val/loss``) are better; ``mode`` is auto, min or max."""
-    return name.rpartition("/")[2] in _SMALLER_IS_BETTER if mode == "auto" else mode == "min"
+    return is_smaller_better(name) if mode == "auto" else mode == "min"
 
 
 def make_metrics(task: Task, names: Iterable[str]) -> Metrics:

@@ -24,8 +24,8 @@ _STEPS = 50
 def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt) -> dict[str, Any]:
     """Do 50 real steps (fewer if the training is shorter) after 5 to warm up; return what one takes.
 
-    ``step_s`` is the median; ``energy_j_per_step`` is None where the machine does not tell, and ``energy_note``
-    says why.
+    ``step_s`` is the median, ``step_s_range`` what 8 of 10 steps lie between; ``energy_j_per_step`` is None where the
+    machine does not tell, and ``energy_note`` says why.
     """
     parts = assemble(profile, data)
     parts.model.train()
@@ -46,7 +46,8 @@ def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt) -> d
     return {
         "steps": len(seconds),
         "step_s": statistics.median(seconds),
-        "samples_per_s": (progress.samples - samples) / sum(seconds),
+        "step_s_range": statistics.quantiles(seconds, n=10)[::8] if len(seconds) > 1 else [seconds[0], seconds[0]],
+        "samples_per_s": (progress.samples - samples) / len(seconds) / statistics.median(seconds),
         "energy_j_per_step": None if joules is None else joules / len(seconds),
         "energy_note": energy.note,
         "device": str(parts.device),

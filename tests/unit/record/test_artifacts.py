@@ -31,3 +31,9 @@ def test_no_artifacts_is_an_empty_list(run: RunDir) -> None:
 def test_an_empty_file_has_the_empty_checksum(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     assert hash_file(tmp_path / "x") == hashlib.sha256().hexdigest()
+
+
+def test_the_beginning_of_a_file_whose_writer_was_killed_is_no_artifact(run: RunDir) -> None:
+    (run.artifacts / ".model.safetensors.123.part").write_bytes(b"half")
+    (run.artifacts / ".hidden").write_bytes(b"kept")
+    assert [artifact.path for artifact in list_artifacts(run)] == [".hidden"]

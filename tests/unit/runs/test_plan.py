@@ -130,7 +130,9 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
 
 def test_tells_the_time_and_energy_that_were_measured() -> None:
-    probe = Measurement(num_steps=50, step_s=0.01, samples_per_s=6400, energy_note="no counter here")
+    probe = Measurement(
+        num_steps=50, step_s=0.01, step_s_range=(0.009, 0.011), samples_per_s=6400, energy_note="no counter here"
+    )
     planned = plan(load(), replace(FACTS, step_s=0.01), measurement=probe)
     flat = " ".join(str(planned).split())
     assert planned.estimated_s == pytest.approx(5.4)
@@ -140,6 +142,9 @@ def test_tells_the_time_and_energy_that_were_measured() -> None:
     told = plan(
         load(), replace(FACTS, step_s=0.01), measurement=replace(probe, energy_j_per_step=2.0, energy_note="GPU")
     )
+    assert "the machine is busy" not in flat
+    busy = plan(load(), replace(FACTS, step_s=0.01), measurement=replace(probe, step_s_range=(0.009, 0.05)))
+    assert "8 of 10 steps took 9 ms to 50 ms: the machine is busy" in " ".join(str(busy).split())
     assert "energy: 2 J a step × 540 = 0.3 Wh (GPU)" in " ".join(str(told).split())
 
 

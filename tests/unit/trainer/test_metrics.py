@@ -11,7 +11,7 @@ from footplate.data.scaler import Scaler
 from footplate.errors import InputError
 from footplate.profile.facts import DataFacts
 from footplate.profile.sections.training import Training
-from footplate.trainer.metrics import choose_metrics, is_smaller_better, make_metrics
+from footplate.trainer.metrics import choose_metrics, make_metrics, wants_smaller
 from footplate.trainer.task import Task, make_task
 
 CUTS = (7, 8, 31, 64)
@@ -118,6 +118,6 @@ def test_metrics_are_chosen_by_what_is_asked_for_and_fits() -> None:
 
 
 def test_auto_knows_what_is_better() -> None:
-    assert is_smaller_better("val/loss", "auto")
-    assert not is_smaller_better("val/accuracy", "auto")
-    assert not is_smaller_better("val/loss", "max")
+    assert wants_smaller("val/loss", "auto")
+    assert not wants_smaller("val/accuracy", "auto")
+    assert not wants_smaller("val/loss", "max")

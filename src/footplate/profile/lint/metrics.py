@@ -10,16 +10,11 @@ from difflib import get_close_matches
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
 from footplate.profile.lint.rule import Check, Hit, Rule, find_task, get_value
+from footplate.profile.metrics import KNOWN_METRICS, METRICS, Task, get_metrics, is_smaller_better
 from footplate.profile.model import Profile
-from footplate.profile.sections.validation import KNOWN_METRICS
 
 __all__ = ["RULES"]
 
-_BY_TASK = {
-    "classification": ("accuracy", "f1", "precision", "recall", "auc"),
-    "regression": ("mae", "mse", "rmse", "r2"),
-}
-_LARGER_IS_BETTER = ("accuracy", "f1", "precision", "recall", "auc", "r2")
 _LISTS = ("validation.metrics", "post_training.final_evaluation.test_metrics")
 _MONITORS = (
     ("training.early_stopping.monitor", "training.early_stopping.mode"),
@@ -38,15 +33,14 @@ def check_metric_task(profile: Profile, facts: Facts) -> Iterator[Hit]:
     task = find_task(profile, facts)
     if not task:
         return
-    other = "classification" if task == "regression" else "regression"
     for path in _LISTS:
-        wrong = [name for name in _get_list(profile, path) if name in _BY_TASK[other]]
+        wrong = [name for name in _get_list(profile, path) if _belongs_to_another(name, task)]
         if wrong:
             yield Hit(
                 path=path,
                 also=("training.loss.type",),
                 message=f"{', '.join(wrong)}: not computed, for this is a {task} ({_say_why(profile)})",
-                fix=f"take {', '.join(wrong)} out; there are {', '.join(('loss', *_BY_TASK[task]))}",
+                fix=f"take {', '.join(wrong)} out; there are {', '.join(get_metrics(task))}",
             )
 
 
@@ -104,7 +98,7 @@ def check_monitor_mode(profile: Profile, _: Facts) -> Iterator[Hit]:
     for path, mode_path in _MONITORS:
         name = _split(str(get_value(profile, path)))[1]
         mode = str(get_value(profile, mode_path))
-        right = "max" if name in _LARGER_IS_BETTER else "min"
+        right = "min" if is_smaller_better(name) else "max"
         if _is_watched(profile, path) and name in KNOWN_METRICS and mode not in ("auto", right):
             better = "larger" if right == "max" else "smaller"
             yield Hit(
@@ -177,13 +171,16 @@ def _find_monitor_fault(profile: Profile, facts: Facts, monitor: str) -> tuple[s
         return f"there is no metric {name!r}", f"val/{close[0] if close else 'loss'}"
     if split != "val" and (split, name) != ("train", "loss"):
         return "while it trains there are metrics of the validation data, and train/loss", f"val/{name}"
-    others = [kind for kind, names in _BY_TASK.items() if name in names and task and kind != task]
-    if others:
-        return f"it belongs to {others[0]}, and this is a {task} ({_say_why(profile)})", "val/loss"
-    listed = [listed for listed in profile.validation.metrics if not task or listed in ("loss", *_BY_TASK[task])]
+    if task and _belongs_to_another(name, task):
+        return f"it belongs to {METRICS[name].tasks[0]}, and this is a {task} ({_say_why(profile)})", "val/loss"
+    listed = [listed for listed in profile.validation.metrics if not task or listed in get_metrics(task)]
     if listed and name not in ("loss", *listed):
         return f"validation.metrics lists {', '.join(listed)} only", f"val/{listed[0]}, or add {name} to the list"
     return "", ""
+
+
+def _belongs_to_another(name: str, task: Task) -> bool:
+    return name in METRICS and bool(METRICS[name].tasks) and task not in METRICS[name].tasks
 
 
 def _is_watched(profile: Profile, path: str) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from footplate.profile.facts import DataFacts, Facts
 from footplate.profile.findings import Severity
 from footplate.profile.horizon import Horizon, get_horizon
+from footplate.profile.metrics import Task
 from footplate.profile.model import Profile
 from footplate.profile.size import estimate_memory
 
@@ -89,7 +91,7 @@ def find_horizon(profile: Profile, facts: Facts) -> Horizon:
     return get_horizon(profile, data.num_train, num_val=data.num_val)
 
 
-def find_task(profile: Profile, facts: Facts) -> str:
+def find_task(profile: Profile, facts: Facts) -> Task | Literal[""]:
     """Return ``classification`` or ``regression``, or nothing when only the data could tell and were not seen."""
     loss = profile.training.loss.type
     if loss in ("cross_entropy", "binary_cross_entropy"):

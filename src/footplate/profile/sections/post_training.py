@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from footplate.profile.fields import Known, Section, Text, key
-from footplate.profile.sections.validation import KNOWN_METRICS
+from footplate.profile.metrics import KNOWN_METRICS
 
 __all__ = ["Export", "FinalEvaluation", "Optimize", "PostTraining", "Report", "TestMetric"]
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from footplate.profile.fields import Known, MetricName, Seconds, Section, Text, key
+from footplate.profile.metrics import KNOWN_METRICS
 
-__all__ = ["KNOWN_METRICS", "Metric", "Validation"]
-
-KNOWN_METRICS = (
-    "loss", "accuracy", "f1", "precision", "recall", "auc", "mae", "mse", "rmse", "r2", "inference_time",
-)  # fmt: skip
-"""Metrics that are computed; `perplexity` waits for language models."""
+__all__ = ["Metric", "Validation"]
 
 Metric = Annotated[Text, Known((*KNOWN_METRICS, "perplexity"))]
 """Name of a metric, without its split."""

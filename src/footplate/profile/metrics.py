@@ -1,0 +1,62 @@
+"""The metrics: which there are, for which task, and which way each is better. A new metric begins here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = ["HEADLINES", "KNOWN_METRICS", "METRICS", "MetricInfo", "Task", "get_metrics", "is_smaller_better"]
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """What is to be known of a metric before it is computed."""
+
+    tasks: tuple[Task, ...]
+    """Tasks that have it; empty: the evaluation itself measures it, whatever the task."""
+    smaller_is_better: bool
+
+
+_CLASSES = MetricInfo(tasks=("classification",), smaller_is_better=False)
+_ERROR = MetricInfo(tasks=("regression",), smaller_is_better=True)
+_COST = MetricInfo(tasks=(), smaller_is_better=True)
+
+METRICS: Mapping[str, MetricInfo] = MappingProxyType(
+    {
+        "loss": MetricInfo(tasks=("classification", "regression"), smaller_is_better=True),
+        "accuracy": _CLASSES,
+        "f1": _CLASSES,
+        "precision": _CLASSES,
+        "recall": _CLASSES,
+        "auc": _CLASSES,
+        "mae": _ERROR,
+        "mse": _ERROR,
+        "rmse": _ERROR,
+        "r2": MetricInfo(tasks=("regression",), smaller_is_better=False),
+        "inference_time": _COST,
+        "latency_ms": _COST,
+        "memory_mb": _COST,
+    }
+)
+"""By the name under which it is recorded behind its split: ``accuracy`` of ``val/accuracy``."""
+
+KNOWN_METRICS = tuple(name for name, info in METRICS.items() if info.tasks or name == "inference_time")
+"""Names that a list of metrics may hold; `perplexity` waits for language models."""
+
+HEADLINES = ("accuracy", "rmse", "r2", "mae")
+"""What people ask for first."""
+
+
+def get_metrics(task: Task) -> tuple[str, ...]:
+    """Return the metrics of the predictions of a task, in their order."""
+    return tuple(name for name, info in METRICS.items() if task in info.tasks)
+
+
+def is_smaller_better(name: str) -> bool:
+    """Tell whether smaller values of a metric (``loss`` or ``val/loss``) are better; what is not known is not."""
+    info = METRICS.get(name.rpartition("/")[2])
+    return info is not None and info.smaller_is_better
