@@ -129,6 +129,8 @@ def run_to_json(run: RunDir, status: Status) -> dict[str, object]:
         "started_at": status.started_at,
         "ended_at": status.ended_at,
         "heartbeat_at": status.heartbeat_at,
+        "last_seen_at": status.last_seen_at,
+        "orphan_pid": status.orphan_pid,
         "duration_s": get_seconds(status),
         "artifacts": {"files": num_files, "bytes": num_bytes},
         "metrics": dict(find_result(run)),

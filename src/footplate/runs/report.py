@@ -27,6 +27,7 @@ NAME = "report.md"
 
 _MAX_CLASSES = 20  # a larger confusion matrix is shown as its most frequent mistakes
 _MAX_EVENTS = 40
+_MAX_FILES = 20
 _QUIET_EVENTS = ("data", "start", "evaluation")
 _JOURNALS = {"journal.rank0": "every metric and event of the training", "journal.system": "what the machine did"}
 _BARS = "▁▂▃▄▅▆▇█"
@@ -74,6 +75,7 @@ class _Seen:
     status: Status
     result: Mapping[str, Any]
     plan: Mapping[str, Any]
+    data: Mapping[str, Any]
     code: Mapping[str, Any]
     environment: Mapping[str, Any]
     metrics: Mapping[str, Sequence[Point]]
@@ -87,6 +89,7 @@ def _read(run: RunDir) -> _Seen:
         status=get_status(run),
         result=run.find_json("result.json") or {},
         plan=run.find_json("plan.json") or {},
+        data=run.find_json("data.json") or {},
         code=run.find_json("code.json") or {},
         environment=run.find_json("env.json") or {},
         metrics=read_metrics(run),
@@ -228,16 +231,32 @@ def _render_data(seen: _Seen) -> list[str]:
     found = [line for entry in seen.events if entry.data.get("name") == "data" for line in entry.data.get("found", ())]
     horizon = (seen.plan.get("horizon") or {}).get("text")
     count = seen.plan.get("num_parameters")
-    if not found and not horizon:
+    files = _list_data_files(seen)
+    if not found and not horizon and not files:
         return []
     lines = ["## Data and length", ""]
     if found:
         lines += ["```", *dict.fromkeys(str(line) for line in found), "```"]
+    if files:
+        hashed = "" if seen.data.get("hashed") == "content" else f" of {seen.data.get('hashed')}"
+        lines += ["", *_table(("set", "file", "size", f"sha256{hashed}"), files[:_MAX_FILES]), ""]
+        lines += [f"{len(files) - _MAX_FILES:,} more files are in `data.json`.", ""] if files[_MAX_FILES:] else []
     if horizon:
         lines += [f"Planned: {horizon}."]
     if count is not None:
         lines += [f"Parameters: {count:,}."]
     return [*lines, ""]
+
+
+def _list_data_files(seen: _Seen) -> list[tuple[str, str, str, str]]:
+    """Return set, file, size and the first digits of the hash of all data that were recorded."""
+    rows = []
+    for key, data_set in (seen.data.get("sets") or {}).items():
+        if data_set.get("version"):
+            rows.append((key, f"{data_set['source']}, {data_set['version']}", "", ""))
+        for file in data_set.get("files") or ():
+            rows.append((key, f"`{file['path']}`", format_size(file["size"]), f"`{file['sha256'][:12]}`"))
+    return rows
 
 
 def _render_findings(seen: _Seen) -> list[str]:
@@ -342,6 +361,7 @@ def _render_files(seen: _Seen) -> list[str]:
         ("profile.yaml", "what was asked for"),
         ("plan.json", "what was planned"),
         ("result.json", "what came out"),
+        ("data.json", "which data it read"),
         ("env.json", "packages and machine"),
     ):
         if (root / name).exists():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from footplate.errors import InputError, NotFoundError, RecordError
+from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
 from footplate.quantities import format_count
 from footplate.record.code_files import find_code_files
 from footplate.record.run_info import RunInfo, read_run_info
@@ -18,7 +19,10 @@ from footplate.record.rundir import RunDir
 from footplate.record.snapshot import Snapshot, read_snapshot, restore_snapshot
 from footplate.runs.launch import RUN_DIR_TOKEN, JobSpec, Launched, PlaceCode, PlacedCode, check_command, launch
 
-__all__ = ["compare_environments", "rerun"]
+if TYPE_CHECKING:
+    from footplate.runs.plan import Plan
+
+__all__ = ["compare_data", "compare_environments", "rerun"]
 
 _TREE = "tree"
 _MAX_NAMES = 5
@@ -28,11 +32,16 @@ _CACHES = frozenset(
 )
 
 
-def rerun(run: RunDir, extra_args: Sequence[str] = ()) -> Launched:
+def rerun(
+    run: RunDir, extra_args: Sequence[str] = (), *, overrides: Sequence[str] = (), allow: Sequence[str] = ()
+) -> Launched:
     """Start a run again as a new run beside it, with ``extra_args`` after its own arguments.
 
-    It runs in its recorded code, restored into the new run directory. The notes say what could not be as it was.
-    Raises NotFoundError when the run has no recorded code, InputError when it takes no arguments.
+    It runs in its recorded code, restored into the new run directory. ``overrides`` (``section.key=value``) change the
+    recorded profile of a training; it is checked as before a training, and errors of the codes in ``allow`` pass. The
+    notes say what could not be as it was.
+    Raises NotFoundError when the run has no recorded code, InputError when it takes no arguments or no overrides or
+    when its profile cannot work with them.
     """
     info = read_run_info(run)
     snapshot = read_snapshot(run)
@@ -41,9 +50,17 @@ def rerun(run: RunDir, extra_args: Sequence[str] = ()) -> Launched:
     if extra_args and RUN_DIR_TOKEN in info.argv:
         raise InputError(
             f"run {run.id} is a training from a profile: it takes no further arguments",
-            hint=f"footplate train {run.path / 'profile.yaml'} --set training.learning_rate=…",
+            hint=f"footplate rerun {run.id} --set training.learning_rate=…",
         )
-    launched = launch(_make_job(run, info, extra_args), place_code=_make_place_code(run, snapshot))
+    if overrides and info.kind != "train":
+        raise InputError(
+            f"run {run.id} is a command of your own: there is no training profile whose keys --set could change",
+            hint=f"what its command takes: footplate rerun {run.id} -- ARGS",
+        )
+    job = _make_job(run, info, extra_args)
+    if overrides:
+        job = _change_job(job, _plan_again(run, snapshot, info, overrides, allow))
+    launched = launch(job, place_code=_make_place_code(run, snapshot))
     differences = compare_environments(run.find_json("env.json") or {}, launched.run.find_json("env.json") or {})
     return replace(launched, notes=(*launched.notes, *(f"not as it was: {line}" for line in differences)))
 
@@ -64,6 +81,45 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any]) -> t
     if changed and old_packages and new_packages:
         lines.append(f"packages: {_join(changed)}")
     return tuple(lines)
+
+
+def compare_data(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, base_before: Path, base_now: Path
+) -> tuple[str, ...]:
+    """Return in words which files differ between two fingerprints of data; sets of another source are left out.
+
+    Paths below the base directories, in which the two trainings run, are the same file when they are so from there.
+    """
+    changes: dict[str, None] = {}  # one file may be in several sets
+    same_hash = before.get("hashed") == now.get("hashed")
+    for key, old_set in (before.get("sets") or {}).items():
+        new_set = (now.get("sets") or {}).get(key) or {}
+        if new_set.get("source") != old_set.get("source"):
+            continue
+        if old_set.get("version") != new_set.get("version"):
+            changes[f"{old_set['source']} ({old_set.get('version')} → {new_set.get('version')})"] = None
+        old, new = _list_files(old_set, base_before), _list_files(new_set, base_now)
+        for name in sorted({*old, *new}):
+            if name not in new or name not in old:
+                changes[f"{name} ({'gone' if name in old else 'new'})"] = None
+            elif same_hash and old[name].get("sha256") != new[name].get("sha256"):
+                changes[f"{name} (sha256 differs)"] = None
+            elif old[name].get("size") != new[name].get("size"):
+                changes[f"{name} (size differs)"] = None
+    return tuple(changes)
+
+
+def _list_files(data_set: Mapping[str, Any], base: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the files of a set by their path from the base directory; a file elsewhere by its whole path."""
+    files = {}
+    for file in data_set.get("files") or ():
+        path = Path(file["path"])
+        for folder in (base, Path(os.path.realpath(base))):
+            if path.is_relative_to(folder):
+                path = path.relative_to(folder)
+                break
+        files[str(path)] = file
+    return files
 
 
 _COMPARED = {
@@ -104,6 +160,43 @@ def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
     )
 
 
+def _plan_again(run: RunDir, snapshot: Snapshot, info: RunInfo, overrides: Sequence[str], allow: Sequence[str]) -> Plan:
+    """Return the plan of a recorded training with other values; raises when it has errors.
+
+    It is looked at in the recorded code, in a directory that is there only meanwhile.
+    """
+    from footplate.profile.load import load_profile_text  # pydantic is not loaded for a plain command
+    from footplate.runs.inspect import inspect
+    from footplate.runs.plan import plan
+
+    text, name = _read_text(run.path / "profile.yaml"), str(run.path / "profile.yaml")
+    load_profile_text(text, name=name, base_dir=Path(info.cwd), overrides=overrides)  # mistakes show at once
+    allowed = (*(run.find_json("plan.json") or {}).get("allowed", ()), *allow)
+    with tempfile.TemporaryDirectory(dir=run.path.parent, prefix=".rerun-") as folder:
+        tree = Path(folder) / _TREE
+        restore_snapshot(run, tree)
+        _link_left_out(snapshot, run, tree)
+        (tree / snapshot.cwd).mkdir(parents=True, exist_ok=True)
+        profile = load_profile_text(text, name=name, base_dir=tree / snapshot.cwd, overrides=overrides)
+        planned = plan(profile, inspect(profile), name=info.name, allow=allowed)
+        planned.check()
+    return planned
+
+
+def _change_job(job: JobSpec, planned: Plan) -> JobSpec:
+    """Return a recorded job as it is with a profile that was changed; its place and name stay."""
+    changed = planned.job
+    command = {"argv": list(planned.argv), "cwd": str(job.cwd)}
+    return replace(
+        changed,
+        name=job.name,
+        cwd=job.cwd,
+        output_dir=job.output_dir,
+        parent=job.parent,
+        plan={**changed.plan, "command": command, "output_dir": str(job.output_dir)},
+    )
+
+
 def _read_job(run: RunDir) -> Mapping[str, Any]:
     """Return the job.json of the first attempt; what it says beyond the command is the same for every attempt."""
     for attempt in run.attempts()[:1]:
@@ -137,9 +230,30 @@ def _make_place_code(source: RunDir, snapshot: Snapshot) -> PlaceCode:
             notes.append(f"not in the snapshot, linked to where they lie now: {_join(linked)}")
         if missing:
             notes.append(f"not in the snapshot, and gone: {_join(missing)}")
+        notes += _find_changed_data(source, job, cwd)
         return PlacedCode(cwd=cwd, notes=tuple(notes))
 
     return place
+
+
+def _find_changed_data(source: RunDir, job: JobSpec, cwd: Path) -> list[str]:
+    """Return a line about data that are not what the first training has recorded; nothing when it has not."""
+    before = source.find_json("data.json")
+    if not isinstance(before, dict) or job.kind != "train":
+        return []
+    from footplate.data.fingerprint import fingerprint  # numpy is not loaded for a plain command
+    from footplate.profile.load import load_profile_text
+
+    try:
+        profile = load_profile_text(job.profile_yaml, name="profile.yaml", base_dir=cwd)
+        now = fingerprint(profile)
+    except FootplateError as error:
+        return [f"data changed since: {error.message}"]
+    except OSError as error:
+        return [f"whether the data changed since is not known: {error}"]
+    base_before = Path(_read_job(source).get("cwd", "."))
+    changes = compare_data(before, now, base_before=base_before, base_now=cwd)
+    return [f"data changed since: {_join(changes)}"] if changes else []
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

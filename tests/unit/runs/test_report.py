@@ -142,6 +142,19 @@ def test_leaves_out_what_was_not_recorded(run: RunDir) -> None:
     assert "## Files" in page
 
 
+def test_names_the_data_with_the_first_digits_of_their_hash(run: RunDir) -> None:
+    file = {"path": "data/d.csv", "size": 1500, "modified_at": "", "sha256": "0123456789abcdef" * 4}
+    sets = {"train": {"source": "data/d.csv", "files": [file]}}
+    run.write_json("data.json", {"sets": sets, "num_bytes": 1500, "hashed": "content"})
+    page = render_report(run)
+    assert "| set | file | size | sha256 |" in page
+    assert "| train | `data/d.csv` | 1.5 kB | `0123456789ab` |" in page
+    run.write_json(
+        "data.json", {"sets": {"train": {"source": "sklearn:iris", "files": [], "version": "scikit-learn 1"}}}
+    )
+    assert "| train | sklearn:iris, scikit-learn 1 |" in render_report(run)
+
+
 def test_says_how_a_failure_is_known(run: RunDir) -> None:
     attempt = run.new_attempt()
     receipt = Receipt(
