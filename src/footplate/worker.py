@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if not arguments or arguments[0] not in verbs:
         return _fail(InputError(f"usage: python -m footplate.worker {{{','.join(verbs)}}} [RUN_DIR]"), CONFIG_ERROR)
+    _share_cores()
     interrupt = Interrupt()
     try:
         with interrupt.installed():
@@ -73,6 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(FootplateError(f"out of memory: {error}", hint=_OUT_OF_MEMORY_HINT), OUT_OF_MEMORY)
         traceback.print_exc()
         return FAILED
+
+
+def _share_cores() -> None:
+    """Let threads that wait for one another sleep soon, unless the environment says how they wait.
+
+    libgomp's threads spin for milliseconds, which holds the cores that another training needs: two at once on two
+    cores took 28 times as long as one alone (benchmarks/RESULTS.md). It reads this when torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _train(arguments: list[str], interrupt: Interrupt) -> int:
