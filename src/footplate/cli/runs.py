@@ -12,6 +12,7 @@ import click
 from footplate.cli.describe import find_result, format_command, get_seconds, run_to_json
 from footplate.cli.output import format_age, format_path, json_option, print_json, print_table, say
 from footplate.errors import FootplateError, InputError
+from footplate.profile.metrics import get_rank
 from footplate.quantities import format_count, format_duration
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
@@ -100,9 +101,9 @@ def _print(lines: list[_Line]) -> None:
 
 
 def _find_shown_result(line: _Line) -> str:
-    """Return the metric that says most about a run: the first of the test set, else the first there is."""
+    """Return the metric that says most about a run: of the test set where there is one."""
     metrics = dict(find_result(RunDir(path=line.stored.path))) if line.status is not None else {}
-    names = sorted(metrics, key=lambda name: (not name.startswith("test/"), not name.endswith("accuracy")))
+    names = sorted(metrics, key=lambda name: (not name.startswith("test/"), get_rank(name)))
     value = metrics[names[0]] if names else None
     return f"{names[0].rpartition('/')[2]} {value:.4g}" if isinstance(value, int | float) else ""
 

@@ -160,19 +160,13 @@ def _describe_state(status: Status, *, num_steps: int | None) -> str:
 
 def _choose_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the metrics of the test, else of the validation, else all; a screen has room for a few."""
+    from footplate.profile.metrics import get_rank
+
     for prefix in ("test/", "val/", ""):
         chosen = [(name, value) for name, value in metrics.items() if name.startswith(prefix)]
         if chosen:
-            return sorted(chosen, key=lambda item: _rank(item[0]))[:_MAX_METRICS]
+            return sorted(chosen, key=lambda item: get_rank(item[0]))[:_MAX_METRICS]
     return []
-
-
-def _rank(name: str) -> int:
-    """Return the place of a metric: what is asked for first comes first, the rest as it was measured."""
-    from footplate.profile.metrics import HEADLINES
-
-    short = name.rpartition("/")[2]
-    return HEADLINES.index(short) if short in HEADLINES else len(HEADLINES)
 
 
 def _list_places(run: RunDir, report: Path | None) -> list[tuple[str, Path]]:

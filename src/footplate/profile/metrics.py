@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["HEADLINES", "KNOWN_METRICS", "METRICS", "MetricInfo", "Task", "get_metrics", "is_smaller_better"]
+__all__ = ["KNOWN_METRICS", "METRICS", "MetricInfo", "Task", "get_metrics", "get_rank", "is_smaller_better"]
 
 Task = Literal["classification", "regression"]
 
@@ -47,8 +47,7 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
 KNOWN_METRICS = tuple(name for name, info in METRICS.items() if info.tasks or name == "inference_time")
 """Names that a list of metrics may hold; `perplexity` waits for language models."""
 
-HEADLINES = ("accuracy", "rmse", "r2", "mae")
-"""What people ask for first."""
+_HEADLINES = ("accuracy", "rmse", "r2", "mae")
 
 
 def get_metrics(task: Task) -> tuple[str, ...]:
@@ -60,3 +59,9 @@ def is_smaller_better(name: str) -> bool:
     """Tell whether smaller values of a metric (``loss`` or ``val/loss``) are better; what is not known is not."""
     info = METRICS.get(name.rpartition("/")[2])
     return info is not None and info.smaller_is_better
+
+
+def get_rank(name: str) -> int:
+    """Return the place of a metric (``test/accuracy``) where a few are shown: what people ask for first comes first."""
+    short = name.rpartition("/")[2]
+    return _HEADLINES.index(short) if short in _HEADLINES else len(_HEADLINES)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from footplate.profile.metrics import HEADLINES, KNOWN_METRICS, METRICS, get_metrics, is_smaller_better
+from footplate.profile.metrics import KNOWN_METRICS, get_metrics, get_rank, is_smaller_better
 
 
 def test_each_task_has_its_own_metrics_and_the_loss() -> None:
     classes, numbers = get_metrics("classification"), get_metrics("regression")
     assert set(classes) & set(numbers) == {"loss"}
     assert set(classes) | set(numbers) | {"inference_time"} == set(KNOWN_METRICS)
-    assert set(HEADLINES) <= set(METRICS)
+
+
+def test_what_people_ask_for_first_comes_first() -> None:
+    assert sorted(["test/loss", "test/auc", "test/accuracy"], key=get_rank)[0] == "test/accuracy"
+    assert sorted(["test/loss", "test/mae", "test/r2", "test/rmse"], key=get_rank)[:2] == ["test/rmse", "test/r2"]
 
 
 @pytest.mark.parametrize(
