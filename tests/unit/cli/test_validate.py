@@ -133,3 +133,14 @@ def test_a_path_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]
     code, value = validate_json(capsys, "my.yaml")
     assert code == 2
     assert any("nowhere.npz" in finding["message"] for finding in value["findings"])
+
+
+def test_what_belongs_to_another_machine_is_not_checked_here(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("footplate.yaml").write_text("data: {train_data: /cluster/data/train.npz}\n")
+    code, here = validate_json(capsys)
+    assert code == 2
+    assert [finding["code"] for finding in here["findings"]] == ["missing-path"]
+    code, there = validate_json(capsys, "--on", "slurm:c1")
+    assert code == 0
+    assert there["findings"] == []
+    assert any("they are those of slurm:c1" in text for text in there["not_checked"])

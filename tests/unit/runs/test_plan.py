@@ -44,7 +44,7 @@ training: {batch_size: 64, max_epochs: 30}
 
 
 def load(text: str = DIGITS, **kwargs: Any) -> Profile:
-    return load_profile_text(text, base_dir=Path("/work/dir"), **kwargs)
+    return load_profile_text(text, base_dir=Path("/home/me/dir"), **kwargs)
 
 
 def test_shows_the_arithmetic() -> None:
@@ -63,11 +63,11 @@ def test_shows_the_exact_command_and_where_the_record_goes() -> None:
     planned = plan(load(), FACTS)
     page = str(planned)
     assert "Command     python -P -m footplate.worker train '{run_dir}'" in page
-    assert "in /work/dir" in page
+    assert "in /home/me/dir" in page
     assert "Record      runs/digits-…" in page
     assert planned.job.argv == (sys.executable, "-P", "-m", "footplate.worker", "train", "{run_dir}")
-    assert planned.job.cwd == Path("/work/dir")
-    assert planned.job.output_dir == Path("/work/dir/runs")
+    assert planned.job.cwd == Path("/home/me/dir")
+    assert planned.job.output_dir == Path("/home/me/dir/runs")
     assert planned.job.kind == "train"
 
 
