@@ -35,7 +35,6 @@ from footplate.trainer.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from footplate.data.load import LoadedData
-    from footplate.profile.facts import DataFacts
 
 __all__ = ["main"]
 
@@ -133,7 +132,7 @@ def _look(profile: Profile) -> dict[str, Any]:
     try:
         from footplate.data.load import load_data
 
-        data = load_data(profile).facts
+        data = load_data(profile)
     except DataError as error:
         problems.append(_make_problem("data.train_data", error))
     except MissingExtraError as error:
@@ -142,14 +141,14 @@ def _look(profile: Profile) -> dict[str, Any]:
         not_checked.append("model: its size depends on the data")
     else:
         if profile.model.architecture in BUILT_IN_ARCHITECTURES:
-            num_parameters = count_parameters(profile.model, data.input_shape, data.num_outputs)
+            num_parameters = count_parameters(profile.model, data.facts.input_shape, data.facts.num_outputs)
         if num_parameters is None or ":" in profile.training.optimizer:
             try:
                 num_parameters = _build(profile, data, problems)
             except MissingExtraError as error:
                 not_checked.append(f"model: {_say(error)}")
     return {
-        "data": None if data is None else dataclasses.asdict(data),
+        "data": None if data is None else dataclasses.asdict(data.facts),
         "num_parameters": num_parameters,
         "versions": _get_versions(),
         "problems": problems,
@@ -157,20 +156,29 @@ def _look(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _build(profile: Profile, data: DataFacts, problems: list[dict[str, str]]) -> int | None:
-    """Build what code of the user's decides, note its problems, and return how many parameters the network has."""
+def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -> int | None:
+    """Build what code of the user's decides, note its problems, and return how many parameters the network has.
+
+    The network is given two samples: that it does not take them is known before anything starts.
+    """
     with _torch_needed():
         import torch
 
         from footplate.trainer.architectures import build_model, count_model_parameters
+        from footplate.trainer.feed import Feed
         from footplate.trainer.optim import build_optimizer
+        from footplate.trainer.task import check_model_fits, make_task
+    cpu = torch.device("cpu")
     try:
-        model = build_model(profile, data)
+        model = build_model(profile, data.facts)
+        task = make_task(profile.training, data.facts, data.scaler)
+        inputs, _ = next(Feed(data.train, cpu).iterate(2))
+        check_model_fits(model, task, inputs, name=profile.model.architecture)
     except InputError as error:
         problems.append(_make_problem("model.architecture", error))
         return None
     try:
-        build_optimizer(profile.training, model.parameters(), torch.device("cpu"))
+        build_optimizer(profile.training, model.parameters(), cpu)
     except InputError as error:
         problems.append(_make_problem("training.optimizer", error))
     return count_model_parameters(model)

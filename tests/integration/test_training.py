@@ -233,6 +233,18 @@ def test_inspect_tells_data_parameters_and_versions() -> None:
     assert facts["problems"] == facts["not_checked"] == []
 
 
+def test_inspect_names_a_class_that_does_not_take_the_data() -> None:
+    Path("narrow.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(7, 10)\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1))\n"
+    )
+    facts = inspect("data: {train_data: 'sklearn:digits'}\nmodel: {architecture: 'narrow:Net'}\n")
+    (problem,) = facts["problems"]
+    assert problem["key"] == "model.architecture"
+    assert problem["message"].startswith("shape mismatch: narrow:Net does not take inputs of shape [8, 8]")
+
+
 def test_inspect_counts_a_class_that_prints_and_names_what_is_wrong() -> None:
     write_users_class()
     facts = inspect(

@@ -139,7 +139,7 @@ def _describe_refusal(error: Exception, name: str, shape: list[int]) -> InputErr
     if isinstance(error, (RuntimeError, ValueError, IndexError)) and _ABOUT_SHAPES.search(str(error)):
         return InputError(
             f"shape mismatch: {name} does not take inputs of shape {shape}: {describe_failure(error)}",
-            hint="compare model.* with the data that was found (printed above)",
+            hint="compare model.* with the shape of the data that was found",
         )
     return InputError(
         f"{name} fails on inputs of shape {shape}: {describe_failure(error)}",
