@@ -18,6 +18,7 @@ from footplate.cli.output import (
 )
 from footplate.errors import FootplateError
 from footplate.quantities import format_count, format_duration, format_size
+from footplate.record.artifacts import is_half_written
 from footplate.record.journal_reader import read_journal
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
@@ -142,6 +143,8 @@ def count_artifacts(run: RunDir) -> tuple[int, int]:
     num_files = num_bytes = 0
     for folder, _, names in os.walk(run.artifacts):
         for name in names:
+            if is_half_written(name):
+                continue
             try:
                 status = os.lstat(os.path.join(folder, name))
             except OSError:

@@ -143,11 +143,11 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
 
 
 def _describe_state(status: Status, *, num_steps: int | None) -> str:
-    from footplate.cli.describe import get_seconds
-    from footplate.quantities import format_count, format_duration
+    from footplate.cli.describe import describe_seconds
+    from footplate.quantities import format_count
 
-    seconds = get_seconds(status)
-    words = f"{status.state}" + (f" after {format_duration(seconds)}" if seconds is not None else "")
+    seconds = describe_seconds(status)
+    words = f"{status.state}" + (f" after {seconds}" if seconds else "")
     if status.state == "cancelled":
         if not num_steps:
             return f"{words}; nothing was trained yet"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from footplate.record.rundir import RunDir
 
-__all__ = ["Artifact", "hash_file", "list_artifacts", "write_artifacts"]
+__all__ = ["Artifact", "hash_file", "is_half_written", "list_artifacts", "write_artifacts"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -31,8 +31,8 @@ def list_artifacts(run: RunDir) -> list[Artifact]:
     for folder, _, names in os.walk(run.artifacts):
         for name in names:
             path = Path(folder, name)
-            if name.startswith(".") and name.endswith(".part"):
-                continue  # the beginning of a file whose writer was killed
+            if is_half_written(name):
+                continue
             try:
                 if path.is_symlink() or not path.is_file():
                     continue
@@ -48,6 +48,11 @@ def write_artifacts(run: RunDir) -> list[Artifact]:
     artifacts = list_artifacts(run)
     run.write_json("artifacts.json", [asdict(artifact) for artifact in artifacts])
     return artifacts
+
+
+def is_half_written(name: str) -> bool:
+    """Tell whether a file is the beginning of another one whose writer was killed: ``.model.safetensors.123.part``."""
+    return name.startswith(".") and name.endswith(".part")
 
 
 def hash_file(path: Path) -> str:
