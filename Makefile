@@ -38,7 +38,7 @@ static: .venv/installed
 	$(BIN)/lint-imports
 
 check: static
-	$(PYTEST) tests/unit
+	$(PYTEST) -n auto tests/unit
 
 test: static
 	$(PYTEST)

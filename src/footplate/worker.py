@@ -141,7 +141,7 @@ def _look(profile: Profile) -> dict[str, Any]:
         not_checked.append("model: its size depends on the data")
     else:
         if profile.model.architecture in BUILT_IN_ARCHITECTURES:
-            num_parameters = count_parameters(profile.model, data.facts.input_shape, data.facts.num_outputs)
+            num_parameters = count_parameters(profile.model, data.facts.signature)
         if num_parameters is None or ":" in profile.training.optimizer:
             try:
                 num_parameters = _build(profile, data, problems)
@@ -170,9 +170,9 @@ def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -
         from footplate.trainer.task import check_model_fits, make_task
     cpu = torch.device("cpu")
     try:
-        model = build_model(profile, data.facts)
+        model = build_model(profile, data.facts.signature)
         task = make_task(profile.training, data.facts, data.scaler)
-        inputs, _ = next(Feed(data.train, cpu).iterate(2))
+        inputs = next(Feed(data.train, cpu).iterate(2)).inputs
         check_model_fits(model, task, inputs, name=profile.model.architecture)
     except InputError as error:
         problems.append(_make_problem("model.architecture", error))

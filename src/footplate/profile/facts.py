@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
 
-__all__ = ["DataFacts", "DeviceFacts", "Facts", "Fault"]
+__all__ = ["DataFacts", "DeviceFacts", "Facts", "Fault", "Signature", "TaskKind"]
+
+TaskKind = Literal["classification", "regression", "multi_label", "sequence", "language_model", "segmentation"]
+"""What is learnt: one class per sample, quantities, any number of classes per sample, one class per position, the next
+token, one class per pixel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What goes into a network and what comes out, per sample: all that a network must know of the data."""
+
+    task: TaskKind
+    """What is learnt."""
+    input_shape: tuple[int, ...]
+    """Shape of one input, without the batch."""
+    num_outputs: int
+    """Classes (of each position, of each pixel), tokens of the vocabulary, or numbers of a quantity."""
+    vocab_size: int = 0
+    """Where inputs are tokens (int64, 0 … vocab_size - 1): how many there are; 0 where inputs are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +54,34 @@ class DataFacts:
     """Samples of each class over all sets, empty for regression."""
     num_bytes: int = 0
     """Size of the data as stored."""
+    task: TaskKind | None = None
+    """What is learnt; None = classification where there are classes, else regression."""
+    vocab_size: int = 0
+    """Where inputs are tokens: how many different ones there are; 0 where inputs are numbers."""
+
+    @property
+    def kind(self) -> TaskKind:
+        """What is learnt."""
+        return self.task or ("classification" if self.classes else "regression")
 
     @property
     def is_classification(self) -> bool:
-        """Whether the targets are classes."""
-        return bool(self.classes)
+        """Whether each sample has one class."""
+        return self.kind == "classification"
 
     @property
     def num_outputs(self) -> int:
-        """Return how many numbers the network gives per sample."""
-        if self.classes:
-            return len(self.classes)
-        count = 1
-        for size in self.target_shape:
-            count *= size
-        return count
+        """Return the classes, the tokens of a language model's vocabulary, or the numbers of a quantity."""
+        if self.kind == "language_model":
+            return self.vocab_size
+        return len(self.classes) if self.classes else prod(self.target_shape)
+
+    @property
+    def signature(self) -> Signature:
+        """Return what a network must know of the data."""
+        return Signature(
+            task=self.kind, input_shape=self.input_shape, num_outputs=self.num_outputs, vocab_size=self.vocab_size
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

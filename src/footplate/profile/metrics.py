@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-__all__ = ["KNOWN_METRICS", "METRICS", "MetricInfo", "Task", "get_metrics", "get_rank", "is_smaller_better"]
+from footplate.profile.facts import TaskKind
 
-Task = Literal["classification", "regression"]
+__all__ = ["KNOWN_METRICS", "METRICS", "MetricInfo", "get_metrics", "get_rank", "is_smaller_better"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
     """What is to be known of a metric before it is computed."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskKind, ...]
     """Tasks that have it; empty: the evaluation itself measures it, whatever the task."""
     smaller_is_better: bool
 
@@ -50,7 +49,7 @@ KNOWN_METRICS = tuple(name for name, info in METRICS.items() if info.tasks or na
 _HEADLINES = ("accuracy", "rmse", "r2", "mae")
 
 
-def get_metrics(task: Task) -> tuple[str, ...]:
+def get_metrics(task: TaskKind) -> tuple[str, ...]:
     """Return the metrics of the predictions of a task, in their order."""
     return tuple(name for name, info in METRICS.items() if task in info.tasks)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from footplate.profile.facts import DeviceFacts, Facts
+from footplate.profile.facts import DeviceFacts, Facts, Signature
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
 from footplate.profile.sections.training import Training
@@ -77,11 +77,12 @@ class MemoryEstimate:
         return f"{text} → {format_size(self.total_gb * 1e9)}{more}"
 
 
-def count_parameters(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
+def count_parameters(model: Model, signature: Signature) -> int | None:
     """Return the number of trainable parameters of a built-in architecture, exactly.
 
     None for a class of the user's, for an architecture that is not built, and where the data's shape does not fit.
     """
+    input_shape, num_outputs = signature.input_shape, signature.num_outputs
     if model.architecture == "mlp":
         return _count_mlp(model, prod(input_shape), num_outputs)
     if model.architecture == "cnn" and (image := find_image_shape(input_shape)):
@@ -123,12 +124,12 @@ def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
     older_dropout = profile.training.dropout
     if older_dropout is not None and "dropout" not in model.model_fields_set:
         model = model.model_copy(update={"dropout": older_dropout})
-    num_parameters = facts.num_parameters or count_parameters(model, data.input_shape, data.num_outputs)
+    num_parameters = facts.num_parameters or count_parameters(model, data.signature)
     if num_parameters is None:
         return None
     device = find_device_kind(profile, facts) or "cpu"
     is_half = profile.training.mixed_precision.enabled
-    values = _count_activations(model, data.input_shape, data.num_outputs)
+    values = _count_activations(model, data.signature)
     return MemoryEstimate(
         num_parameters=num_parameters,
         parameter_parts=_get_parameter_parts(profile.training),
@@ -230,7 +231,7 @@ def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
     return tuple(part for part in parts if part[1])
 
 
-def _count_activations(model: Model, input_shape: Sequence[int], num_outputs: int) -> int | None:
+def _count_activations(model: Model, signature: Signature) -> int | None:
     """Return how many values of one sample are kept for the backward pass; None where the inside is not known.
 
     An estimate, between what torch keeps and twice that, for the backward pass needs room too: what each operation
@@ -239,6 +240,7 @@ def _count_activations(model: Model, input_shape: Sequence[int], num_outputs: in
     which scaled_dot_product_attention does not keep, plus one sum a head and two numbers a norm; dropout keeps
     its masks.
     """
+    input_shape, num_outputs = signature.input_shape, signature.num_outputs
     per_layer = 3 if model.dropout else 2
     if model.architecture == "mlp":
         return prod(input_shape) + model.num_layers * model.hidden_size * per_layer + num_outputs

@@ -202,7 +202,7 @@ def plan(
     """
     own_code = profile.entrypoint.is_set
     if facts.num_parameters is None and facts.data is not None:
-        count = count_parameters(profile.model, facts.data.input_shape, facts.data.num_outputs)
+        count = count_parameters(profile.model, facts.data.signature)
         facts = replace(facts, num_parameters=count)
     horizon = (
         None

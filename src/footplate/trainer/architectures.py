@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from footplate.errors import InputError
-from footplate.profile.facts import DataFacts
+from footplate.profile.facts import Signature
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES, Model
 from footplate.trainer.failure import describe_failure, find_users_line, is_out_of_memory
@@ -21,9 +21,9 @@ __all__ = ["CNN", "MLP", "Transformer", "build_model", "build_network", "count_m
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
-def build_model(profile: Profile, facts: DataFacts) -> nn.Module:
-    """Return the network of the profile for data of these shapes, with fresh weights."""
-    return build_network(get_model_section(profile), facts.input_shape, facts.num_outputs)
+def build_model(profile: Profile, signature: Signature) -> nn.Module:
+    """Return the network of the profile for data of this signature, with fresh weights."""
+    return build_network(get_model_section(profile), signature)
 
 
 def get_model_section(profile: Profile) -> Model:
@@ -34,12 +34,13 @@ def get_model_section(profile: Profile) -> Model:
     return profile.model.model_copy(update={"dropout": older})
 
 
-def build_network(model: Model, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    """Return the network of the section ``model`` for inputs of one shape.
+def build_network(model: Model, signature: Signature) -> nn.Module:
+    """Return the network of the section ``model`` for data of this signature.
 
     Raises InputError when the class is not there, is no ``nn.Module`` or refuses its arguments, or when the
     shape does not fit.
     """
+    input_shape, num_outputs = signature.input_shape, signature.num_outputs
     if model.architecture == "mlp":
         return MLP(model, input_shape, num_outputs)
     if model.architecture == "cnn":

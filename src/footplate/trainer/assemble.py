@@ -16,12 +16,14 @@ from footplate.trainer.architectures import build_model
 from footplate.trainer.device import choose_device
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.feed import Feed
-from footplate.trainer.loop import Stepper
 from footplate.trainer.metrics import choose_metrics
 from footplate.trainer.optim import build_optimizer
+from footplate.trainer.parallel import Parallel
 from footplate.trainer.precision import Precision
 from footplate.trainer.reproducible import set_seeds, set_up_torch
+from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
+from footplate.trainer.world import World
 
 __all__ = ["Parts", "assemble"]
 
@@ -36,7 +38,9 @@ class Parts:
     profile: Profile
     data: LoadedData
     device: torch.device
+    world: World
     model: nn.Module
+    """As it is saved and judged; ``stepper.model`` is the same one, perhaps wrapped."""
     task: Task
     precision: Precision
     stepper: Stepper
@@ -66,21 +70,23 @@ def assemble(profile: Profile, data: LoadedData) -> Parts:
 
     Raises InputError when the device is not there or the model does not fit the data.
     """
+    world = World()
     device = choose_device(profile.device, profile.resources.num_gpus)
     set_up_torch(profile, device)
     set_seeds(profile.reproducibility.seed)
     training = profile.training
     task = make_task(training, data.facts, data.scaler)
     precision = Precision(training.mixed_precision, device)
-    model = build_model(profile, data.facts).to(device)
-    train = Feed(data.train, device)
-    inputs, _ = next(train.iterate(2))
+    model = build_model(profile, data.facts.signature).to(device)
+    train = Feed(data.train, device, world)
+    inputs = next(train.iterate(2)).inputs
     check_model_fits(model, task, inputs, name=profile.model.architecture)
     optimizer = build_optimizer(training, model.parameters(), device)
     return Parts(
         profile=profile,
         data=data,
         device=device,
+        world=world,
         model=model,
         task=task,
         precision=precision,
@@ -89,6 +95,7 @@ def assemble(profile: Profile, data: LoadedData) -> Parts:
             task=task,
             optimizer=optimizer,
             precision=precision,
+            parallel=Parallel(world=world),
             parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
             max_grad_norm=training.max_grad_norm,
             sum_losses=training.loss.reduction == "sum",

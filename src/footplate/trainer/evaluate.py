@@ -65,7 +65,7 @@ class Judge:
         started = time.perf_counter()
         forward_s = 0.0
         with torch.no_grad():  # inference_mode would spoil what a user's class caches for the next training step
-            for inputs, targets in feed.iterate(self.batch_size):
+            for inputs, targets, _ in feed.iterate(self.batch_size):
                 if should_stop():
                     return None
                 before = time.perf_counter()

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,13 +28,29 @@ _log = logging.getLogger("footplate")
 
 
 class Hook:
-    """Watches the loop. A hook may set ``progress.stopped_by``; it is told only when the loop reads numbers anyway."""
+    """Watches the loop. A hook may set ``progress.stopped_by``.
+
+    It is told when the loop reads numbers anyway; one with ``watches_steps`` is told after each step too, and should
+    then not wait for the device.
+    """
+
+    watches_steps: ClassVar[bool] = False
+
+    def on_step(self, progress: Progress) -> None:
+        """Take note that a step is done; nothing of it has been read from the device."""
 
     def on_log(self, progress: Progress, reading: Reading) -> None:
         """Take the numbers of the last ``log_frequency`` steps."""
 
     def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         """Take an evaluation: ``val/…``, and ``train/loss`` since the last one."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know: plain JSON values and tensors, also nested."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
 
 
 class JournalWriter(Hook):

@@ -5,49 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
-
 from footplate.trainer.evaluate import Evaluation
-from footplate.trainer.feed import Batch, Feed
+from footplate.trainer.feed import Feed
 from footplate.trainer.hooks import Hook
 from footplate.trainer.meter import Meter
 from footplate.trainer.optim import set_learning_rate
-from footplate.trainer.precision import Precision
 from footplate.trainer.progress import Progress
+from footplate.trainer.recovery import Recovery
+from footplate.trainer.saver import Saver
 from footplate.trainer.schedule import IsDue
-from footplate.trainer.task import Task
+from footplate.trainer.stepper import Stepper
 
-__all__ = ["Loop", "Stepper", "run_loop"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stepper:
-    """What one optimiser step needs."""
-
-    model: nn.Module
-    task: Task
-    optimizer: Optimizer
-    precision: Precision
-    parameters: Sequence[nn.Parameter]
-    max_grad_norm: float | None
-    sum_losses: bool
-    """`reduction: sum`: the losses of a step are added up instead of averaged."""
-
-    def take_step(self, batches: Sequence[Batch]) -> tuple[list[tuple[Tensor, int]], Tensor | None]:
-        """Do one optimiser step over the batches; return their losses with their sizes, and the gradients' norm.
-
-        Each batch weighs as many samples as it has, so that a smaller last one is right.
-        """
-        sizes = [len(inputs) for inputs, _ in batches]
-        total = 1 / self.task.losses_per_sample if self.sum_losses else sum(sizes)
-        losses = []
-        for (inputs, targets), size in zip(batches, sizes, strict=True):
-            with self.precision.autocast():
-                loss = self.task.compute_loss(self.model(inputs), targets)
-            self.precision.backward(loss if size == total else loss * (size / total))
-            losses.append((loss.detach(), size))
-        return losses, self.precision.step(self.optimizer, self.parameters, self.max_grad_norm)
+__all__ = ["Loop", "run_loop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +24,11 @@ class Loop:
     """What the loop goes by."""
 
     stepper: Stepper
+    recovery: Recovery
     feed: Feed
     seed: int
-    batch_size: int
-    accumulation: int
-    """Batches of one optimiser step."""
+    step_size: int
+    """Samples of one optimiser step, of all its batches and all processes."""
     learning_rate_at: Callable[[int], float]
     """Learning rate of a step, counted from 0."""
     total_steps: int
@@ -69,33 +38,42 @@ class Loop:
     is_evaluation_due: IsDue
     evaluate: Callable[[], Evaluation | None]
     hooks: Sequence[Hook]
-    should_stop: Callable[[], bool]
-    """Whether someone asked to stop."""
+    saver: Saver
+    find_stop: Callable[[], str]
+    """Why someone asks to stop: `interrupted` or `preempted`; empty while nobody does."""
 
 
 def run_loop(loop: Loop, progress: Progress, meter: Meter) -> None:
-    """Train until all steps are done, a hook stops it, or someone asks to stop; the reason is in ``progress``."""
+    """Train until all steps are done, a hook stops it, or someone asks to stop; the reason is in ``progress``.
+
+    Whatever is saved is saved when a step is wholly done: read, evaluated, counted. What a request to stop leaves
+    undone, an evaluation that was due, is done first when the training goes on.
+    """
     loop.stepper.model.train()
+    step_hooks = [hook for hook in loop.hooks if hook.watches_steps]
     meter.start(progress.step)
+    if progress.evaluation_pending:
+        _evaluate(loop, progress, meter)
     while not progress.stopped_by:
         learning_rate = loop.learning_rate_at(progress.step)
         set_learning_rate(loop.stepper.optimizer, learning_rate)
-        batches = loop.feed.take_shuffled(
-            loop.seed, progress.epoch, progress.position, loop.batch_size, loop.accumulation
-        )
-        losses, grad_norm = loop.stepper.take_step(batches)
-        progress.count(num_samples=sum(size for _, size in losses))
-        meter.add(progress.step, losses, grad_norm)
+        step = loop.feed.take(loop.seed, progress.epoch, progress.position, loop.step_size)
+        result = loop.recovery.take_step(step)
+        progress.count(num_samples=step.num_samples)
+        meter.add(progress.step, result.losses, result.grad_norm)
 
+        for hook in step_hooks:
+            hook.on_step(progress)
         if progress.step % loop.log_frequency == 0:
             _read(loop, progress, meter, learning_rate)
         if progress.step >= loop.total_steps:
             progress.stopped_by = loop.ends_by
-        elif loop.should_stop():
-            progress.stopped_by = "interrupted"
+        elif stop := loop.find_stop():
+            progress.stopped_by = stop
         if progress.stopped_by == loop.ends_by or loop.is_evaluation_due(progress):
             _evaluate(loop, progress, meter)
-    _read(loop, progress, meter, learning_rate)
+        loop.saver.save_if_due(progress)
+    _read(loop, progress, meter, loop.learning_rate_at(max(0, progress.step - 1)))
 
 
 def _read(loop: Loop, progress: Progress, meter: Meter, learning_rate: float) -> None:
@@ -106,13 +84,16 @@ def _read(loop: Loop, progress: Progress, meter: Meter, learning_rate: float) ->
 
 
 def _evaluate(loop: Loop, progress: Progress, meter: Meter) -> None:
-    if progress.stopped_by == "interrupted":
+    progress.evaluation_pending = True
+    if progress.is_asked_to_stop:
         return
     metrics = {"train/loss": meter.pause()}
     evaluation = loop.evaluate()
-    if not loop.should_stop():  # an evaluation that was broken off says nothing
+    evaluated = not loop.find_stop()  # an evaluation that was broken off says nothing
+    if evaluated:
         if evaluation is not None:
             metrics |= {f"val/{name}": value for name, value in evaluation.metrics.items()}
+        progress.evaluation_pending = False
         for hook in loop.hooks:
             hook.on_evaluation(progress, metrics)
-    meter.go_on()
+    meter.go_on(evaluated=evaluated)

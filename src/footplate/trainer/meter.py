@@ -72,12 +72,12 @@ class Meter:
         """Stop the clock for an evaluation; return the mean loss since the last one."""
         self._collect()
         self._paused = time.perf_counter()
-        mean = self._sum_since_evaluation / max(1, self._samples_since_evaluation)
-        self._sum_since_evaluation, self._samples_since_evaluation = 0.0, 0
-        return mean
+        return self._sum_since_evaluation / max(1, self._samples_since_evaluation)
 
-    def go_on(self) -> None:
-        """Let the clock run again."""
+    def go_on(self, *, evaluated: bool) -> None:
+        """Let the clock run again; an evaluation that was broken off counts as none."""
+        if evaluated:
+            self._sum_since_evaluation, self._samples_since_evaluation = 0.0, 0
         self._since += time.perf_counter() - self._paused
 
     def read(self, step: int, learning_rate: float) -> Reading | None:

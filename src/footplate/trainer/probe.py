@@ -59,12 +59,7 @@ def _take_step(parts: Parts, progress: Progress) -> None:
     training = parts.profile.training
     learning_rate = parts.get_learning_rate(min(progress.step, parts.horizon.total_steps - 1))
     set_learning_rate(parts.stepper.optimizer, learning_rate)
-    batches = parts.train.take_shuffled(
-        parts.profile.reproducibility.seed,
-        progress.epoch,
-        progress.position,
-        training.batch_size,
-        training.gradient_accumulation_steps,
-    )
-    losses, _ = parts.stepper.take_step(batches)
-    progress.count(num_samples=sum(size for _, size in losses))
+    seed, size = parts.profile.reproducibility.seed, parts.horizon.effective_batch
+    step = parts.train.take(seed, progress.epoch, progress.position, size)
+    parts.stepper.take_step(step, training.batch_size)
+    progress.count(num_samples=step.num_samples)

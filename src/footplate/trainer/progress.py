@@ -22,7 +22,15 @@ class Progress:
     samples: int = 0
     """Samples used in all."""
     stopped_by: str = ""
-    """Why the training ends: `max_epochs`, `max_steps`, `early_stopping`, `interrupted`; empty while it goes on."""
+    """Why the training ends: `max_epochs`, `max_steps`, `early_stopping`, `interrupted`, `preempted`; empty while it
+    goes on."""
+    evaluation_pending: bool = False
+    """An evaluation was due and is not done: someone asked to stop."""
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether the training ends before it is done because someone asked for it."""
+        return self.stopped_by in ("interrupted", "preempted")
 
     @property
     def epochs_done(self) -> float:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from footplate.data.scaler import Scaler
 from footplate.errors import InputError
-from footplate.profile.facts import DataFacts
+from footplate.profile.facts import DataFacts, TaskKind
 from footplate.profile.sections.training import Training
 from footplate.trainer.failure import describe_failure, is_out_of_memory
 
@@ -34,8 +33,8 @@ _COMPARE: dict[str, LossFunction] = {
 class Task:
     """What is learnt and how it is judged."""
 
-    kind: Literal["classification", "regression"]
-    """Classes or quantities."""
+    kind: TaskKind
+    """What is learnt."""
     loss_name: str
     """`cross_entropy`, `binary_cross_entropy`, `mse`, `mae` or `huber`."""
     compute_loss: LossFunction
@@ -68,7 +67,7 @@ def make_task(training: Training, facts: DataFacts, scaler: Scaler) -> Task:
     if name == "auto":
         name = "cross_entropy" if facts.is_classification else "mse"
     return Task(
-        kind="classification" if facts.is_classification else "regression",
+        kind=facts.kind,
         loss_name=name,
         compute_loss=_make_loss(name, training.label_smoothing),
         num_outputs=facts.num_outputs,

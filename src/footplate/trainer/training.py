@@ -22,6 +22,8 @@ from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.loop import Loop, run_loop
 from footplate.trainer.meter import Meter
 from footplate.trainer.progress import Progress
+from footplate.trainer.recovery import Recovery
+from footplate.trainer.saver import Saver
 from footplate.trainer.schedule import make_is_due
 from footplate.trainer.weights import get_weights, load_weights, save_description, save_weights
 
@@ -93,10 +95,10 @@ def _train(
     judge = parts.make_judge(profile.validation.metrics, *monitored)
     loop = Loop(
         stepper=parts.stepper,
+        recovery=Recovery(parts.stepper, training.batch_size),
         feed=parts.train,
         seed=profile.reproducibility.seed,
-        batch_size=training.batch_size,
-        accumulation=training.gradient_accumulation_steps,
+        step_size=parts.horizon.effective_batch,
         learning_rate_at=parts.get_learning_rate,
         total_steps=parts.horizon.total_steps,
         ends_by=parts.horizon.ends_by,
@@ -104,7 +106,8 @@ def _train(
         is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval),
         evaluate=lambda: judge.evaluate(validation, should_stop=lambda: interrupt.requested),
         hooks=hooks,
-        should_stop=lambda: interrupt.requested,
+        saver=Saver(),
+        find_stop=lambda: "interrupted" if interrupt.requested else "",
     )
     try:
         run_loop(loop, progress, meter)
@@ -151,7 +154,7 @@ def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
     def should_stop() -> bool:
         return interrupt.requested if deadline is None else time.monotonic() > deadline
 
-    sample, _ = next(parts.train.iterate(1))
+    sample = next(parts.train.iterate(1)).inputs
     test = Feed(parts.data.test, parts.device)
     return judge_finally(settings, parts.make_judge(settings.test_metrics), test, sample, should_stop)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -15,11 +16,20 @@ from torch import Tensor, nn
 from footplate.data.load import LoadedData
 from footplate.data.scaler import Scaler
 from footplate.errors import NotFoundError, RecordError
+from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures import build_network
 from footplate.trainer.task import Task
 
-__all__ = ["copy_weights", "get_weights", "load_network", "load_weights", "save_description", "save_weights"]
+__all__ = [
+    "copy_weights",
+    "get_weights",
+    "load_network",
+    "load_weights",
+    "read_signature",
+    "save_description",
+    "save_weights",
+]
 
 
 def get_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -67,11 +77,9 @@ def save_description(path: Path, model: Model, data: LoadedData, task: Task) -> 
     """Write model.json: what is needed to build the network, to encode new rows for it and to read its outputs."""
     value = {
         "model": model.model_dump(mode="json", exclude_unset=True),
-        "input_shape": list(data.facts.input_shape),
+        "signature": dataclasses.asdict(data.facts.signature),
         "columns": [item.to_json() for item in data.encoding],
         "targets": list(data.target_names),
-        "num_outputs": task.num_outputs,
-        "task": task.kind,
         "loss": task.loss_name,
         "classes": list(task.classes),
         "target_shape": list(task.target_shape),
@@ -82,12 +90,17 @@ def save_description(path: Path, model: Model, data: LoadedData, task: Task) -> 
     part.replace(path)
 
 
+def read_signature(value: Mapping[str, Any]) -> Signature:
+    """Return the signature that ``model.json`` holds."""
+    return Signature(**{**value, "input_shape": tuple(value["input_shape"])})
+
+
 def load_network(artifacts: Path, name: str = "model.safetensors") -> tuple[nn.Module, Mapping[str, Any], Scaler]:
     """Return the trained network of a run's artifacts, ready to predict, with its description and scaler."""
     file = artifacts / "model.json"
     if not file.is_file():
         raise NotFoundError(f"{file}: there is no trained model")
     value = json.loads(file.read_text(encoding="utf-8"))
-    model = build_network(Model.model_validate(value["model"]), tuple(value["input_shape"]), value["num_outputs"])
+    model = build_network(Model.model_validate(value["model"]), read_signature(value["signature"]))
     load_weights(model, artifacts / name)
     return model.eval(), value, Scaler.from_json(value["scaler"])

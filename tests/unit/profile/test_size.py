@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from footplate.profile.facts import DataFacts, DeviceFacts, Facts
+from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Signature
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
 from footplate.profile.size import count_parameters, estimate_memory, find_device_kind, find_image_shape
@@ -27,6 +27,10 @@ def _data(**changes: Any) -> DataFacts:
     return DataFacts(**{**values, **changes})
 
 
+def make_signature(shape: tuple[int, ...], num_outputs: int) -> Signature:
+    return Signature(task="classification", input_shape=shape, num_outputs=num_outputs)
+
+
 def _count_torch(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -36,7 +40,7 @@ def test_mlp_is_counted_as_torch_counts_it(num_layers: int) -> None:
     nn = pytest.importorskip("torch").nn
     layers = [nn.Linear(64, 32)] + [nn.Linear(32, 32) for _ in range(num_layers - 1)] + [nn.Linear(32, 10)]
     model = Model(architecture="mlp", hidden_size=32, num_layers=num_layers)
-    assert count_parameters(model, (8, 8), 10) == _count_torch(nn.Sequential(*layers))
+    assert count_parameters(model, make_signature((8, 8), 10)) == _count_torch(nn.Sequential(*layers))
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 20), (16, 20, 3)])
@@ -47,7 +51,7 @@ def test_cnn_is_counted_as_torch_counts_it(shape: tuple[int, ...]) -> None:
         layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
     module = nn.Sequential(*layers, nn.Linear(32, 5))
     model = Model(architecture="cnn", hidden_size=8, num_layers=3)
-    assert count_parameters(model, shape, 5) == _count_torch(module)
+    assert count_parameters(model, make_signature(shape, 5)) == _count_torch(module)
 
 
 @pytest.mark.parametrize(("intermediate_size", "positions"), [(None, None), (48, 200)])
@@ -65,13 +69,13 @@ def test_transformer_is_counted_as_torch_counts_it(intermediate_size: int | None
         intermediate_size=intermediate_size,
         max_position_embeddings=positions,
     )
-    assert count_parameters(model, (100, 7), 10) == _count_torch(module)
+    assert count_parameters(model, make_signature((100, 7), 10)) == _count_torch(module)
 
 
 def test_what_cannot_be_counted_is_none() -> None:
-    assert count_parameters(Model(architecture="my.models:Net"), (64,), 10) is None
-    assert count_parameters(Model(architecture="cnn"), (64,), 10) is None
-    assert count_parameters(Model(architecture="transformer"), (), 10) is None
+    assert count_parameters(Model(architecture="my.models:Net"), make_signature((64,), 10)) is None
+    assert count_parameters(Model(architecture="cnn"), make_signature((64,), 10)) is None
+    assert count_parameters(Model(architecture="transformer"), make_signature((), 10)) is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_the_activations_are_those_that_torch_keeps_and_at_most_twice_as_many(
 
     profile = Profile.model_validate({"model": model, "device": "cpu"})
     estimate = estimate_memory(profile, Facts(data=_data(input_shape=shape)))
-    network = build_network(profile.model, shape, 10)
+    network = build_network(profile.model, make_signature(shape, 10))
     weights = {parameter.data_ptr() for parameter in network.parameters()}
     kept: dict[int, Any] = {}
 

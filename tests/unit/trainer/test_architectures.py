@@ -10,25 +10,15 @@ import pytest
 import torch
 
 from footplate.errors import InputError
-from footplate.profile.facts import DataFacts
+from footplate.profile.facts import Signature
 from footplate.profile.load import load_profile_text
 from footplate.profile.sections.model import Model
 from footplate.profile.size import count_parameters
 from footplate.trainer.architectures import build_model, build_network, count_model_parameters
 
 
-def make_facts(shape: tuple[int, ...] = (4,), classes: int = 3) -> DataFacts:
-    return DataFacts(
-        source="test",
-        num_train=10,
-        num_val=0,
-        num_test=0,
-        input_shape=shape,
-        input_dtype="float32",
-        target_shape=(),
-        target_dtype="int64",
-        classes=tuple(str(number) for number in range(classes)),
-    )
+def make_signature(shape: tuple[int, ...] = (4,), num_outputs: int = 3) -> Signature:
+    return Signature(task="classification", input_shape=shape, num_outputs=num_outputs)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +39,15 @@ def test_networks_have_the_parameters_that_are_planned_and_give_the_outputs_aske
     keys: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
     model = Model(**keys)
-    network = build_network(model, shape, 5)
-    assert count_model_parameters(network) == count_parameters(model, shape, 5)
+    network = build_network(model, make_signature(shape, 5))
+    assert count_model_parameters(network) == count_parameters(model, make_signature(shape, 5))
     assert network(torch.randn(2, *shape)).shape == (2, 5)
 
 
 def test_attention_is_the_textbook_formula() -> None:
-    layer = build_network(Model(architecture="transformer", hidden_size=8, num_attention_heads=2), (5, 3), 1).layers[0]
+    layer = build_network(
+        Model(architecture="transformer", hidden_size=8, num_attention_heads=2), make_signature((5, 3), 1)
+    ).layers[0]
     hidden = torch.randn(2, 5, 8)
     query, key, value = layer.query_key_value(hidden).chunk(3, dim=2)
     heads = []
@@ -67,8 +59,8 @@ def test_attention_is_the_textbook_formula() -> None:
 
 
 def test_channels_last_images_are_read_as_such() -> None:
-    network = build_network(Model(architecture="cnn", hidden_size=4), (9, 9, 3), 2).eval()
-    twin = build_network(Model(architecture="cnn", hidden_size=4), (3, 9, 9), 2).eval()
+    network = build_network(Model(architecture="cnn", hidden_size=4), make_signature((9, 9, 3), 2)).eval()
+    twin = build_network(Model(architecture="cnn", hidden_size=4), make_signature((3, 9, 9), 2)).eval()
     twin.load_state_dict(network.state_dict())
     images = torch.randn(2, 9, 9, 3)
     torch.testing.assert_close(network(images), twin(images.permute(0, 3, 1, 2)))
@@ -76,9 +68,12 @@ def test_channels_last_images_are_read_as_such() -> None:
 
 def test_the_older_spelling_of_dropout_holds_where_the_newer_is_not_given() -> None:
     older = load_profile_text("training: {dropout: 0.3}")
-    assert [m.p for m in build_model(older, make_facts()).modules() if isinstance(m, torch.nn.Dropout)] == [0.3, 0.3]
+    assert [m.p for m in build_model(older, make_signature()).modules() if isinstance(m, torch.nn.Dropout)] == [
+        0.3,
+        0.3,
+    ]
     both = load_profile_text("{training: {dropout: 0.3}, model: {dropout: 0.1}}")
-    assert [m.p for m in build_model(both, make_facts()).modules() if isinstance(m, torch.nn.Dropout)] == [0.1, 0.1]
+    assert [m.p for m in build_model(both, make_signature()).modules() if isinstance(m, torch.nn.Dropout)] == [0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +89,7 @@ def test_what_cannot_be_built_is_named_with_its_reason(
     keys: dict[str, Any], shape: tuple[int, ...], words: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        build_network(Model(**keys), shape, 2)
+        build_network(Model(**keys), make_signature(shape, 2))
     assert words in caught.value.message
 
 
@@ -103,7 +98,7 @@ def test_a_class_gets_the_keys_of_the_section_and_the_shapes_it_asks_for(
 ) -> None:
     write_module(tmp_path, monkeypatch)
     profile = load_profile_text("model: {architecture: 'my_nets:Wide', hidden_size: 7, factor: 3}")
-    network = build_model(profile, make_facts((2, 2)))
+    network = build_model(profile, make_signature((2, 2)))
     assert network.told == {"hidden_size": 7, "factor": 3, "input_shape": (2, 2), "num_outputs": 3}
 
 
@@ -129,7 +124,7 @@ def test_a_class_that_cannot_be_used_is_named_with_its_reason(
     write_module(tmp_path, monkeypatch)
     section = section if section.startswith("{") else f"{{{section}}}"
     with pytest.raises(InputError, match=r"model\.architecture") as caught:
-        build_model(load_profile_text(f"model: {section}"), make_facts())
+        build_model(load_profile_text(f"model: {section}"), make_signature())
     assert words in caught.value.message
 
 
@@ -138,7 +133,7 @@ def test_a_module_that_pythons_own_hides_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
     (tmp_path / "code.py").write_text("class Net: pass")
     with pytest.raises(InputError, match="code has no class Net") as caught:
-        build_network(Model(architecture="code:Net"), (4,), 2)
+        build_network(Model(architecture="code:Net"), make_signature((4,), 2))
     assert caught.value.hint.startswith("code.py has the name of another module")
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from footplate.profile.facts import Facts
+from footplate.profile.facts import Facts, TaskKind
 from footplate.profile.findings import Severity
 from footplate.profile.lint.rule import Check, Hit, Rule, find_task, get_value
-from footplate.profile.metrics import KNOWN_METRICS, METRICS, Task, get_metrics, is_smaller_better
+from footplate.profile.metrics import KNOWN_METRICS, METRICS, get_metrics, is_smaller_better
 from footplate.profile.model import Profile
 
 __all__ = ["RULES"]
@@ -179,7 +179,7 @@ def _find_monitor_fault(profile: Profile, facts: Facts, monitor: str) -> tuple[s
     return "", ""
 
 
-def _belongs_to_another(name: str, task: Task) -> bool:
+def _belongs_to_another(name: str, task: TaskKind) -> bool:
     return name in METRICS and bool(METRICS[name].tasks) and task not in METRICS[name].tasks
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from footplate.profile.facts import DataFacts, Facts
+from footplate.profile.facts import DataFacts, Facts, TaskKind
 from footplate.profile.findings import Severity
 from footplate.profile.horizon import Horizon, get_horizon
-from footplate.profile.metrics import Task
 from footplate.profile.model import Profile
 from footplate.profile.size import estimate_memory
 
@@ -91,7 +90,7 @@ def find_horizon(profile: Profile, facts: Facts) -> Horizon:
     return get_horizon(profile, data.num_train, num_val=data.num_val)
 
 
-def find_task(profile: Profile, facts: Facts) -> Task | Literal[""]:
+def find_task(profile: Profile, facts: Facts) -> TaskKind | Literal[""]:
     """Return ``classification`` or ``regression``, or nothing when only the data could tell and were not seen."""
     loss = profile.training.loss.type
     if loss in ("cross_entropy", "binary_cross_entropy"):
@@ -100,4 +99,4 @@ def find_task(profile: Profile, facts: Facts) -> Task | Literal[""]:
         return "regression"
     if facts.data is None:
         return ""
-    return "classification" if facts.data.is_classification else "regression"
+    return facts.data.kind

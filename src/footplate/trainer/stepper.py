@@ -1,0 +1,72 @@
+"""One optimiser step: forward and backward over its batches, then the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from footplate.trainer.feed import Batch, Step
+from footplate.trainer.parallel import Parallel
+from footplate.trainer.precision import Precision
+from footplate.trainer.task import Task
+
+__all__ = ["StepResult", "Stepper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one optimiser step has shown, still on the device."""
+
+    losses: list[tuple[Tensor, int]]
+    """Mean loss of each batch of this process, with what it weighs: its samples, or its counted targets."""
+    grad_norm: Tensor | None
+    """Norm of the gradients before clipping; None when nothing is clipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepper:
+    """What one optimiser step needs."""
+
+    model: nn.Module
+    """As it is called: wrapped or compiled."""
+    task: Task
+    optimizer: Optimizer
+    precision: Precision
+    parallel: Parallel
+    parameters: Sequence[nn.Parameter]
+    max_grad_norm: float | None
+    sum_losses: bool
+    """`reduction: sum`: the losses of a step are added up instead of averaged."""
+    on_gradients: Callable[[], None] | None = None
+    """Told when the gradients of a step are complete, unscaled and clipped, before the weights move."""
+
+    def take_step(self, step: Step, batch_size: int) -> StepResult:
+        """Do one optimiser step over the batches of at most ``batch_size`` samples.
+
+        Each batch weighs as much as it has samples, in all processes together, so that neither how a step is cut nor
+        a smaller last one changes the gradients.
+        """
+        batches = list(step.split(batch_size))
+        weights, total = self._weigh(batches, step)
+        losses = []
+        for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
+            with self.parallel.accumulate(is_last=number == len(batches)):
+                with self.precision.autocast():
+                    loss = self.task.compute_loss(self.model(batch.inputs), batch.targets)
+                share = weight * self.parallel.loss_factor / total
+                self.precision.backward(loss if share == 1 else loss * share)
+            losses.append((loss.detach(), weight))
+        norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm)
+        if self.on_gradients is not None:
+            self.on_gradients()
+        self.precision.update(self.optimizer, self.parameters)
+        return StepResult(losses=losses, grad_norm=norm)
+
+    def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[list[int], float]:
+        """Return what each batch weighs, and what all batches of all processes weigh together."""
+        if self.sum_losses:
+            return [batch.size for batch in batches], 1 / self.task.losses_per_sample
+        return [batch.size for batch in batches], step.num_samples
