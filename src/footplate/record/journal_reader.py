@@ -12,7 +12,7 @@ from zlib import crc32
 
 from footplate.record.rundir import Attempt, RunDir
 
-__all__ = ["Entry", "Point", "count_damaged", "read_events", "read_journal", "read_metrics"]
+__all__ = ["Entry", "Point", "count_damaged", "find_last_step", "read_events", "read_journal", "read_metrics"]
 
 _CHUNK_BYTES = 1 << 20
 _START = b'{"t":'
@@ -94,6 +94,17 @@ def read_last_events(attempt: Attempt, source: str = "rank0", num_bytes: int = 6
     except OSError:
         return []
     return [entry for entry in read_journal(path, offset) if entry.kind == "event"]
+
+
+def find_last_step(attempt: Attempt, source: str = "rank0", num_bytes: int = 65_536) -> int | None:
+    """Return the last step that stands in a journal; None when there is none among its last bytes."""
+    path = attempt.journal_path(source)
+    try:
+        offset = max(0, path.stat().st_size - num_bytes)
+    except OSError:
+        return None
+    steps = [entry.data.get("step") for entry in read_journal(path, offset)]
+    return next((step for step in reversed(steps) if isinstance(step, int)), None)
 
 
 def _read_run(run: RunDir) -> Iterator[tuple[str, Entry]]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["find_by_variable", "find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
+__all__ = ["catches", "find_by_variable", "find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
 
 _ON_LINUX = sys.platform.startswith("linux")
 _TIMEOUT_S = 5.0
@@ -65,6 +65,18 @@ def find_by_variable(name: str, value: str) -> int | None:
             if entry.isdecimal() and wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
                 return int(entry)
     return None
+
+
+def catches(pid: int, number: int) -> bool | None:
+    """Tell whether a process handles a signal itself; None where the system does not tell (macOS)."""
+    if not _ON_LINUX:
+        return None
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # it has ended
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
+    return bool(masks) and bool(masks[0] >> (number - 1) & 1)
 
 
 def list_family(leader: int) -> dict[int, str]:

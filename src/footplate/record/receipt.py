@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from footplate.errors import RecordError
 from footplate.record.cause import Cause
+from footplate.record.clock import get_utc_text
 from footplate.record.files import read_json, write_json
-from footplate.record.rundir import Attempt
+from footplate.record.process import find_start_time, get_boot_id, get_host
+from footplate.record.rundir import Attempt, RunDir
 
-__all__ = ["Receipt", "find_receipt", "write_receipt"]
+__all__ = ["Receipt", "find_receipt", "make_attempt", "make_receipt", "write_receipt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class Receipt:
     """The job's, None until it is started."""
     pid_start: float | None = None
     started_at: str
+    starts_at: str | None = None
+    """While the attempt waits: when its job is started."""
     heartbeat_at: str
     ended_at: str | None = None
     exit_code: int | None = None
@@ -42,6 +48,7 @@ class Receipt:
     evidence: str = ""
     """How the cause was found, in words."""
     last_checkpoint: str | None = None
+    """Name of the newest checkpoint below ``checkpoints`` that is whole, such as ``step-00001000``."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -54,6 +61,21 @@ class Receipt:
         fields = {key: item for key, item in value.items() if key in known}
         fields["cause"] = Cause(fields["cause"]) if fields.get("cause") else None
         return cls(**fields)
+
+
+def make_receipt(run: RunDir, number: int) -> Receipt:
+    """Return the first receipt of an attempt: this process is at it."""
+    now, pid = get_utc_text(), os.getpid()
+    return Receipt(
+        run_id=run.id,
+        attempt=number,
+        host=get_host(),
+        boot_id=get_boot_id(),
+        wrapper_pid=pid,
+        wrapper_start=find_start_time(pid) or 0.0,
+        started_at=now,
+        heartbeat_at=now,
+    )
 
 
 def write_receipt(attempt: Attempt, receipt: Receipt) -> None:
@@ -70,3 +92,23 @@ def find_receipt(attempt: Attempt) -> Receipt | None:
         return Receipt.from_json(value)
     except (ValueError, TypeError, AttributeError) as error:
         raise RecordError(f"{attempt.receipt_path}: not a receipt: {error}") from error
+
+
+def make_attempt(run: RunDir, receipt: Receipt) -> Attempt | None:
+    """Make the attempt that a receipt names, receipt included, in one step; None when another process has made it.
+
+    Of two processes that go on with a run at the same time only one gets the attempt. RecordError when it cannot be
+    made.
+    """
+    attempt = run.get_attempt(receipt.attempt)
+    half_made = Attempt(number=attempt.number, path=attempt.path.with_name(f".{attempt.number}.{os.getpid()}"))
+    try:
+        half_made.path.mkdir(parents=True)
+        write_receipt(half_made, receipt)
+        os.rename(half_made.path, attempt.path)  # fails when there is one with anything in it
+    except OSError as error:
+        shutil.rmtree(half_made.path, ignore_errors=True)
+        if attempt.receipt_path.exists():
+            return None
+        raise RecordError(f"{attempt.path}: cannot be made: {error.strerror}") from error
+    return attempt

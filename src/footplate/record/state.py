@@ -100,6 +100,8 @@ def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
     boot_id = get_boot_id()
     restarted = bool(receipt.boot_id and boot_id and receipt.boot_id != boot_id)
     if not restarted and is_alive(receipt.wrapper_pid, receipt.wrapper_start):
+        if receipt.starts_at is not None:
+            return _make_status(receipt, RunState.queued, _describe_start(receipt), receipt.evidence)
         if receipt.pid is None:
             return _make_status(receipt, RunState.starting, f"process {receipt.wrapper_pid} is starting it")
         if receipt.exit_code is not None:
@@ -120,9 +122,20 @@ def _look_here(attempt: Attempt, receipt: Receipt, now: datetime) -> Status:
     if any(entry.data.get("name") == "finish" for entry in read_last_events(attempt)):
         said = "the journal says that the training finished"
         return _make_status(receipt, RunState.succeeded, said, f"no end in the receipt: {reason}")
+    if latest is not None and latest.starts_at is not None:
+        what = f"attempt {latest.attempt} was to start at {_get_local_time(latest.starts_at)}"
+        return _make_status(latest, RunState.lost, f"{what}, and {reason}", latest.evidence)
     if latest is not None and latest.pid is None and (early := _find_early_state(attempt, latest, now)):
         return early
     return _make_status(receipt, RunState.lost, f"no end in the receipt, and {reason}")
+
+
+def _describe_start(receipt: Receipt) -> str:
+    return f"attempt {receipt.attempt} starts at {_get_local_time(receipt.starts_at or '')}"
+
+
+def _get_local_time(moment: str) -> str:
+    return parse_utc(moment).astimezone().strftime("%H:%M:%S")
 
 
 def _find_early_state(attempt: Attempt, receipt: Receipt, now: datetime) -> Status | None:
@@ -157,6 +170,8 @@ def _look_from_afar(receipt: Receipt, now: datetime) -> Status:
     silence_s = (now - parse_utc(receipt.heartbeat_at)).total_seconds()
     said = f"heartbeat from {receipt.host} {max(silence_s, 0.0):,.0f} s ago"
     if silence_s < _MAX_SILENCE_S:
+        if receipt.starts_at is not None:
+            return _make_status(receipt, RunState.queued, _describe_start(receipt), receipt.evidence, said)
         state = RunState.running if receipt.pid is not None else RunState.starting
         return _make_status(receipt, state, said)
     if receipt.exit_code is not None:

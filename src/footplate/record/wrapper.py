@@ -1,7 +1,8 @@
 """Supervises one command: ``python -m footplate.record.wrapper RUN_DIR ATTEMPT``.
 
-It starts what attempts/N/job.json says, writes the receipt while the job runs, passes on the signals that end it, and
-writes how it ended. The standard library is all it needs, so that it runs wherever there is a Python, also zipped.
+It starts what attempts/N/job.json says, writes the receipt while the job runs, passes on the signals that end it,
+writes how it ended, and starts the next attempt when there is to be one. The standard library is all it needs, so that
+it runs wherever there is a Python, also zipped.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,26 @@ from footplate.record import exit_codes
 from footplate.record.artifacts import write_artifacts
 from footplate.record.cause import Cause, Ending, classify_ending
 from footplate.record.clock import get_utc_text
-from footplate.record.files import read_json
+from footplate.record.exit_files import RankExit, choose_exit, read_exits
+from footplate.record.job import Job, copy_job
+from footplate.record.journal_reader import find_last_step
 from footplate.record.oom import find_oom_kills
-from footplate.record.process import find_start_time, get_boot_id, get_host, list_family
-from footplate.record.receipt import Receipt, write_receipt
+from footplate.record.process import catches, find_start_time, list_family
+from footplate.record.receipt import Receipt, find_receipt, make_attempt, make_receipt, write_receipt
+from footplate.record.restart import End, Restarts
 from footplate.record.rundir import Attempt, RunDir
+from footplate.record.sidecars import Sidecars
+from footplate.record.signals import PREEMPTION, STOP_SIGNALS, Signals
 
 __all__ = ["main"]
 
 _LOG_TAIL_BYTES = 65_536
-_SIDECAR_GRACE_S = 5.0
 _LEFTOVER_GRACE_S = 1.0  # helpers such as multiprocessing's resource tracker end by themselves just after their parent
 _FINAL_TRIES = 5
 _RESERVED_BYTES = 16_384  # for the last receipt and a note on a disk that the job has filled
 _FULL_BYTES = 65_536  # with less than this free, what the job wrote last may be missing
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WAIT_BEAT_S = 5.0
+_PREEMPTION_POLL_S = 0.1  # a worker that has just been started does not listen yet
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,65 +59,43 @@ def main(argv: list[str] | None = None) -> int:
     except FootplateError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    return _Wrapper(run, run.get_attempt(int(arguments[1]))).run()
+    return _run_attempts(run, run.get_attempt(int(arguments[1])))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What job.json says."""
-
-    argv: list[str]
-    cwd: str
-    sidecars: list[list[str]]
-    heartbeat_s: float
-    stop_grace_s: float
-
-    @classmethod
-    def load(cls, path: Path) -> _Job:
-        value: Mapping[str, Any] = read_json(path)
-        try:
-            return cls(
-                argv=[str(word) for word in value["argv"]],
-                cwd=str(value["cwd"]),
-                sidecars=[[str(word) for word in sidecar] for sidecar in value.get("sidecars", [])],
-                heartbeat_s=float(value.get("heartbeat_s", 5.0)),
-                stop_grace_s=float(value.get("stop_grace_s", 30.0)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"{path}: not a job: {error!r}") from error
+def _run_attempts(run: RunDir, attempt: Attempt) -> int:
+    """Supervise an attempt and those that follow it; return what to exit with after the last one."""
+    signals, restarts = Signals(), Restarts()
+    while True:
+        wrapper = _Wrapper(run, attempt, signals, restarts)
+        exit_code = wrapper.run()
+        if wrapper.next is None:
+            return exit_code
+        attempt = wrapper.next
 
 
 class _Wrapper:
     """One attempt from its start to its end."""
 
-    def __init__(self, run: RunDir, attempt: Attempt) -> None:
-        self._run, self._attempt = run, attempt
-        now, pid = get_utc_text(), os.getpid()
-        self._receipt = Receipt(
-            run_id=run.id,
-            attempt=attempt.number,
-            host=get_host(),
-            boot_id=get_boot_id(),
-            wrapper_pid=pid,
-            wrapper_start=find_start_time(pid) or 0.0,
-            started_at=now,
-            heartbeat_at=now,
-        )
-        self._signals: list[int] = []
-        self._wakeup, self._wakeup_end = os.pipe()
+    def __init__(self, run: RunDir, attempt: Attempt, signals: Signals, restarts: Restarts) -> None:
+        self._run, self._attempt, self._signals, self._restarts = run, attempt, signals, restarts
+        self._receipt = _find_waiting(attempt) or make_receipt(run, attempt.number)
+        self.next: Attempt | None = None
+        """The attempt that follows this one, once it has ended."""
+        self._asked_to_save: set[int] | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._sidecars: list[subprocess.Popen[bytes]] = []
+        self._sidecars = Sidecars(attempt.path / "wrapper.log", self._note)
         self._kill_at: float | None = None
         self._notes: list[str] = []
         self._reserve = attempt.path / ".reserve"
 
     def run(self) -> int:
         """Supervise the job and return what to exit with."""
-        self._catch_signals()
         self._save()
+        if not self._wait_for_start():
+            return exit_codes.INTERRUPTED
         self._guard(lambda: self._reserve.write_bytes(os.urandom(_RESERVED_BYTES)))  # zeros might take no room
         try:
-            job = _Job.load(self._attempt.job_path)
+            job = Job.load(self._attempt.job_path)
             oom_kills = find_oom_kills() or 0
             failure = self._start(job)
         except Exception as error:  # noqa: BLE001 (whatever it is, the receipt must tell it)
@@ -125,22 +109,27 @@ class _Wrapper:
                 self._note(traceback.format_exc())
                 self._notes = [f"the wrapper failed: {error}"]
                 self._save(cause=Cause.platform, evidence=self._notes[-1])
-                self._sleep(1.0)
-        return self._end(max(0, (find_oom_kills() or 0) - oom_kills))
+                self._signals.sleep(1.0)
+        return self._end(job, max(0, (find_oom_kills() or 0) - oom_kills))
 
-    def _catch_signals(self) -> None:
-        """Make signals, and the end of a child, wake the loop up at once."""
-        for end in (self._wakeup, self._wakeup_end):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in _STOP_SIGNALS:
-            # Under nohup a hang-up is meant to be ignored.
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                continue
-            signal.signal(number, lambda number, _: self._signals.append(number))
+    def _wait_for_start(self) -> bool:
+        """Wait until the attempt may start; False when it was cancelled meanwhile, which is then recorded."""
+        while self._receipt.starts_at is not None:
+            left_s = (datetime.fromisoformat(self._receipt.starts_at) - datetime.now(UTC)).total_seconds()
+            if left_s <= 0:
+                self._save(starts_at=None, started_at=get_utc_text(), evidence="")
+            elif not self._signals.waiting:
+                self._signals.sleep(min(left_s, _WAIT_BEAT_S))
+                self._save()
+            elif (number := self._signals.waiting.pop(0)) != PREEMPTION:  # nothing runs that could be saved
+                name = signal.Signals(number).name
+                evidence = f"cancelled by {name} before the attempt started"
+                self._save(cancelled=True, exit_code=exit_codes.INTERRUPTED, evidence=evidence)
+                self._save_end()
+                return False
+        return True
 
-    def _start(self, job: _Job) -> tuple[Cause, str] | None:
+    def _start(self, job: Job) -> tuple[Cause, str] | None:
         """Start the command and its sidecars; return cause and evidence when the command cannot be started."""
         environment = {
             "PYTHONUNBUFFERED": "1",
@@ -154,7 +143,13 @@ class _Wrapper:
         with open(self._attempt.log_path(), "ab") as log:
             try:
                 self._child = subprocess.Popen(
-                    job.argv, cwd=job.cwd, stdout=log, stderr=log, env=environment, start_new_session=True
+                    job.argv,
+                    cwd=job.cwd,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                    preexec_fn=_ignore_preemption if job.ignores_preemption else None,  # noqa: PLW1509  # no threads
                 )
             except (OSError, ValueError, IndexError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
@@ -165,41 +160,40 @@ class _Wrapper:
                 return (Cause.platform if busy else Cause.config_error), message
         self._save(pid=self._child.pid, pid_start=find_start_time(self._child.pid))
         for argv in job.sidecars:
-            self._start_sidecar(argv, environment)
+            self._sidecars.start(argv, environment)
         return None
 
-    def _start_sidecar(self, argv: list[str], environment: Mapping[str, str]) -> None:
-        try:
-            with open(self._attempt.path / "wrapper.log", "ab") as log:
-                sidecar = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-                )
-            self._sidecars.append(sidecar)
-        except (OSError, ValueError, IndexError) as error:
-            self._note(f"the sidecar {argv} cannot be started: {error}")
-
-    def _supervise(self, job: _Job) -> None:
+    def _supervise(self, job: Job) -> None:
         """Wait until the job has ended; it is asked and then made to end when a signal says so."""
         beat_at = time.monotonic() + job.heartbeat_s
         while not self._has_ended():
             now = time.monotonic()
-            if self._signals:
-                self._pass_on(self._signals.pop(0), job, now)
+            if self._signals.waiting:
+                self._pass_on(self._signals.waiting.pop(0), job, now)
                 continue
+            self._ask_to_save(job)
             if self._kill_at is not None and now >= self._kill_at:
                 self._kill(f"did not stop within {job.stop_grace_s:g} s")
             if now >= beat_at:
-                self._save()
-                self._check_sidecars()
+                self._save(last_checkpoint=_find_last_checkpoint(self._run))
+                self._sidecars.check()
                 beat_at = now + job.heartbeat_s
             until = beat_at if self._kill_at is None else min(beat_at, self._kill_at)
-            self._sleep(until - time.monotonic())
+            if self._asked_to_save is not None:
+                until = min(until, now + _PREEMPTION_POLL_S)
+            self._signals.sleep(until - time.monotonic())
 
     def _has_ended(self) -> bool:
         return self._child is None or self._child.poll() is not None
 
-    def _pass_on(self, number: int, job: _Job, now: float) -> None:
-        """Hand a signal on to the job's group; the second interrupt kills at once."""
+    def _pass_on(self, number: int, job: Job, now: float) -> None:
+        """Hand a signal on to the job's group; the second interrupt kills at once.
+
+        The one that announces a preemption is no wish to end the run: it goes to whom it tells something.
+        """
+        if number == PREEMPTION:
+            self._asked_to_save = set()
+            return
         if self._receipt.cancelled and number == signal.SIGINT:
             self._kill("was interrupted again")
             return
@@ -210,6 +204,20 @@ class _Wrapper:
             self._save(cancelled=True, evidence=self._notes[-1])
         if self._child is not None:
             self._signal_group(self._child.pid, number)
+
+    def _ask_to_save(self, job: Job) -> None:
+        """Tell every process of the job that handles it, and each only once, that the machine is to be left.
+
+        Launchers do not handle the signal, and would die of it; their workers have sessions of their own.
+        """
+        if self._asked_to_save is None or self._child is None:
+            return
+        for pid in {self._child.pid, *list_family(self._child.pid)} - self._asked_to_save:
+            known = catches(pid, PREEMPTION)
+            if known or (known is None and (job.ignores_preemption or pid == self._child.pid)):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, PREEMPTION)
+                    self._asked_to_save.add(pid)
 
     def _kill(self, reason: str) -> None:
         """Kill the job with its group and descendants: launchers give their workers sessions of their own."""
@@ -229,30 +237,19 @@ class _Wrapper:
         except PermissionError as error:
             self._note(f"signal {number} cannot be sent to group {group}: {error}")
 
-    def _check_sidecars(self) -> None:
-        for sidecar in [one for one in self._sidecars if one.poll() is not None]:
-            self._note(f"the sidecar {sidecar.args!r} ended with {sidecar.returncode}")
-            self._sidecars.remove(sidecar)
-
-    def _sleep(self, seconds: float) -> None:
-        """Sleep until a signal comes or a child ends, at most for this time."""
-        select.select([self._wakeup], [], [], max(0.0, seconds))
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._wakeup, 4096):
-                pass
-
-    def _end(self, oom_kills: int) -> int:
+    def _end(self, job: Job, oom_kills: int) -> int:
         """Write down how the job ended and return what to exit with."""
         if self._child is None:
             raise RuntimeError("there is no job to end")
         code = self._child.wait()
         died_of = _name_signal(-code) if code < 0 else ""
-        exit_code = 128 - code if code < 0 else code
         self._guard(lambda: self._end_leftovers(self._receipt.pid or 0))
         is_full = _is_disk_full(self._attempt.path)
         if is_full:
             self._notes.append("the disk of the run directory is full: what was written last may be missing")
         self._guard(lambda: self._reserve.unlink(missing_ok=True))
+        exits = read_exits(self._attempt)
+        exit_code, told = _find_exit(128 - code if code < 0 else code, exits, job.num_processes)
         ending = Ending(
             exit_code=exit_code,
             signal=died_of,
@@ -262,20 +259,48 @@ class _Wrapper:
             disk_full=is_full,
         )
         cause, evidence = classify_ending(ending)
+        if self._asked_to_save is not None:
+            self._notes.append(f"SIGUSR1 was passed on to {len(self._asked_to_save)} process(es) of the job")
+        words = [evidence, *([told] if told and told not in evidence else []), *self._notes]
         # Known now, so written now: listing large artifacts takes a while.
-        self._save(
-            exit_code=exit_code, signal=died_of or None, cause=cause, evidence="; ".join([evidence, *self._notes])
-        )
-        self._guard(self._stop_sidecars)
+        self._save(exit_code=exit_code, signal=died_of or None, cause=cause, evidence="; ".join(words))
+        self._guard(self._sidecars.stop)
         self._guard(lambda: write_artifacts(self._run))
+        self._save(last_checkpoint=_find_last_checkpoint(self._run))
+        steps = [one.step for one in exits if one.step is not None]
+        step = max(steps) if steps else find_last_step(self._attempt)
+        end = End(exit_code=exit_code, cause=cause, evidence=evidence, step=step, cancelled=self._receipt.cancelled)
+        self._guard(lambda: self._plan_next(job, end))
         self._save_end()
         return exit_codes.INTERRUPTED if self._receipt.cancelled else exit_code
+
+    def _plan_next(self, job: Job, end: End) -> None:
+        """Make the next attempt, waiting for its time, if there is to be one; it is there before this one has ended."""
+        late = [number for number in self._signals.waiting if number in STOP_SIGNALS]  # asked while the job ended
+        decision = self._restarts.decide(job.restart, replace(end, cancelled=end.cancelled or bool(late)))
+        if decision.reason:
+            self._save(evidence=f"{self._receipt.evidence}; {decision.reason}")
+        if not decision.starts or job.restart is None:
+            return
+        starts_at = (datetime.now(UTC) + timedelta(seconds=job.restart.delay_s)).isoformat(timespec="milliseconds")
+        waiting = replace(
+            make_receipt(self._run, self._attempt.number + 1),
+            starts_at=starts_at,
+            evidence=f"attempt {self._attempt.number}: {self._receipt.evidence}",
+            last_checkpoint=self._receipt.last_checkpoint,
+        )
+        following = make_attempt(self._run, waiting)
+        if following is None:
+            self._save(evidence=f"{self._receipt.evidence}; attempt {waiting.attempt} was started by another process")
+            return
+        copy_job(self._attempt, following)
+        self.next = following
 
     def _end_unstarted(self, cause: Cause, evidence: str, exit_code: int) -> int:
         self._guard(lambda: self._reserve.unlink(missing_ok=True))
         self._note(evidence)
         self._save(exit_code=exit_code, cause=cause, evidence=evidence)
-        self._guard(self._stop_sidecars)
+        self._guard(self._sidecars.stop)
         self._save_end()
         return exit_code
 
@@ -283,7 +308,7 @@ class _Wrapper:
         """Kill what the job left running in its session, after a moment to end by itself."""
         limit = time.monotonic() + _LEFTOVER_GRACE_S
         while (left := list_family(leader)) and time.monotonic() < limit:
-            self._sleep(0.02)
+            self._signals.sleep(0.02)
         if not left:
             return
         names = ", ".join(f"{name} {pid}" for pid, name in list(left.items())[:5])
@@ -291,21 +316,8 @@ class _Wrapper:
         limit = time.monotonic() + _LEFTOVER_GRACE_S
         while left and time.monotonic() < limit:
             _kill_all(left)
-            self._sleep(0.02)
+            self._signals.sleep(0.02)
             left = list_family(leader)
-
-    def _stop_sidecars(self) -> None:
-        self._check_sidecars()
-        for sidecar in self._sidecars:
-            sidecar.terminate()
-        limit = time.monotonic() + _SIDECAR_GRACE_S
-        for sidecar in self._sidecars:
-            try:
-                sidecar.wait(max(0.0, limit - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._note(f"the sidecar {sidecar.args!r} did not stop within {_SIDECAR_GRACE_S:.0f} s and was killed")
-                sidecar.kill()
-                sidecar.wait()
 
     def _save(self, **changes: Any) -> bool:
         """Write the receipt with these changes and a new heartbeat; a full disk is noted and tried again later."""
@@ -322,7 +334,7 @@ class _Wrapper:
         for _ in range(_FINAL_TRIES):
             if self._save(ended_at=ended_at) or not self._attempt.path.exists():  # the job may have removed it
                 return
-            self._sleep(1.0)
+            self._signals.sleep(1.0)
 
     def _guard(self, action: Callable[[], object]) -> None:
         """Do something that must not keep the end from being recorded."""
@@ -335,6 +347,36 @@ class _Wrapper:
         # There is nowhere left to say that even this cannot be written.
         with contextlib.suppress(OSError), open(self._attempt.path / "wrapper.log", "a", encoding="utf-8") as log:
             log.write(f"{get_utc_text()} {text.rstrip()}\n")
+
+
+def _find_waiting(attempt: Attempt) -> Receipt | None:
+    """Return the receipt of an attempt that this very process has made to start it later."""
+    try:
+        receipt = find_receipt(attempt)
+    except RecordError:
+        return None
+    return receipt if receipt is not None and receipt.starts_at and receipt.wrapper_pid == os.getpid() else None
+
+
+def _find_exit(code: int, exits: list[RankExit], num_processes: int) -> tuple[int, str]:
+    """Return the exit code behind a launcher's, and what the process that has it says."""
+    chosen = choose_exit(exits)
+    if code == exit_codes.DONE or chosen is None:
+        return code, ""
+    silent = sorted({*range(num_processes)} - {one.rank for one in exits})
+    if silent and chosen.exit_code == exit_codes.CHECKPOINTED != code:
+        return code, f"rank {', '.join(map(str, silent))} ended without a word, and the others were stopped"
+    told = f"rank {chosen.rank}: {chosen.reason}" if chosen.reason and num_processes > 1 else ""
+    return (chosen.exit_code if code == exit_codes.FAILED else code), told
+
+
+def _find_last_checkpoint(run: RunDir) -> str | None:
+    names = [path.parent.name for path in (run.path / "checkpoints").glob("step-*/manifest.json")]
+    return max(names, default=None)
+
+
+def _ignore_preemption() -> None:
+    signal.signal(PREEMPTION, signal.SIG_IGN)
 
 
 def _kill_all(pids: Mapping[int, str]) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -21,17 +21,17 @@ from typing import Literal
 import footplate
 from footplate.errors import CommandError, FootplateError, InputError, RecordError
 from footplate.quantities import format_count, format_size
-from footplate.record import exit_codes
-from footplate.record.cause import Cause
 from footplate.record.clock import get_utc_text
 from footplate.record.environment import capture_environment
 from footplate.record.journal_reader import Entry
-from footplate.record.process import find_start_time, get_boot_id, get_host
-from footplate.record.receipt import Receipt, find_receipt, write_receipt
+from footplate.record.process import get_host
+from footplate.record.receipt import find_receipt, make_receipt, write_receipt
+from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import Attempt, RunDir
 from footplate.record.snapshot import Snapshot, take_snapshot
 from footplate.record.state import Status, get_status
+from footplate.runs.start import EarlySignals, record_failure
 from footplate.runs.store import Store
 from footplate.runs.tail import JournalTail, LogTail
 
@@ -53,7 +53,7 @@ _FIRST_POLL_S = 0.02
 _LAST_POLL_S = 0.2
 _END_LIMIT_S = 30.0  # after the receipt has its end, the wrapper has this long to leave
 _BACKGROUND_LIMIT_S = 30.0
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,12 @@ class JobSpec:
     heartbeat_s: float = 5.0
     stop_grace_s: float = 30.0
     """How long the command may take to end after it was asked to."""
+    num_processes: int = 1
+    """Processes that it trains in."""
+    restart: RestartPolicy | None = None
+    """After what the wrapper starts it again; None: never."""
+    resume_args: tuple[str, ...] = ()
+    """Added to the command of every attempt after the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +122,10 @@ def launch(job: JobSpec, *, place_code: PlaceCode | None = None) -> Launched:
     _make_output_dir(job.output_dir)
     run = RunDir.create(job.output_dir, job.name)
     try:
-        return _fill_and_start(run, job, place_code or take_code, environment)
+        with EarlySignals() as early:
+            return _fill_and_start(run, job, place_code or take_code, environment, early)
     except BaseException as error:
-        _record_failure(run, error)
+        record_failure(run, run.get_attempt(1), error)
         if isinstance(error, OSError):
             raise RecordError(
                 f"run {run.id} could not be started: {error.strerror or error}", hint=f"what there is of it: {run.path}"
@@ -131,25 +138,28 @@ def follow(
     on_log: Callable[[str], None] | None = None,
     on_entry: Callable[[Entry], None] | None = None,
     *,
+    on_attempt: Callable[[Attempt], None] | None = None,
     timeout_s: float | None = None,
 ) -> Status:
     """Follow a run until it has ended; what it prints goes to ``on_log``, its journal's entries to ``on_entry``.
 
+    It goes over all attempts that follow one another: ``on_attempt`` is told of each further one before its log comes.
     Bytes that are no UTF-8 come as ``os.fsdecode`` gives them.
     SIGINT, SIGTERM and SIGHUP are passed on to the wrapper, which stops the job and records that; a second SIGINT
-    ends the job at once. Nothing that was written before the end is lost. After ``timeout_s`` seconds it is left to
-    itself, and goes on.
+    ends the job at once. SIGUSR1 is passed on too: the job saves a checkpoint and ends, and the run goes on later.
+    Nothing that was written before the end is lost. After ``timeout_s`` seconds it is left to itself, and goes on.
+    It goes over all attempts that follow one another: ``on_attempt`` is told of each further one before its log comes.
+    Bytes that are no UTF-8 come as ``os.fsdecode`` gives them.
     """
-    log = LogTail(launched.attempt.log_path())
-    journal = JournalTail(launched.attempt.journal_path())
+    tail = _Tail(launched.attempt, on_log, on_entry)
     with _forward_signals(launched.process):
         for ended in _wait(launched, timeout_s):
-            if on_log is not None:
-                for text in log.read(final=ended):
-                    on_log(text)
-            if on_entry is not None:
-                for entry in journal.read():
-                    on_entry(entry)
+            while (following := launched.run.get_attempt(tail.attempt.number + 1)).receipt_path.exists():
+                tail.read(final=True)
+                tail = _Tail(following, on_log, on_entry)
+                if on_attempt is not None:
+                    on_attempt(following)
+            tail.read(final=ended)
     return get_status(launched.run)
 
 
@@ -219,11 +229,13 @@ def _make_output_dir(path: Path) -> None:
         raise InputError(f"cannot make the output directory {path}: {error.strerror}", hint=hint) from error
 
 
-def _fill_and_start(run: RunDir, job: JobSpec, place_code: PlaceCode, environment: Mapping[str, str]) -> Launched:
+def _fill_and_start(
+    run: RunDir, job: JobSpec, place_code: PlaceCode, environment: Mapping[str, str], early: EarlySignals
+) -> Launched:
     info = _make_info(run, job)
     attempt = run.new_attempt()
     # From here on it can be seen who starts the run, and that nobody does when this process is killed half way.
-    write_receipt(attempt, _make_receipt(run, attempt))
+    write_receipt(attempt, make_receipt(run, attempt.number))
     write_run_info(run, info)
     environment_capture = _Background(capture_environment)
     notes = _index(run, info)
@@ -234,7 +246,7 @@ def _fill_and_start(run: RunDir, job: JobSpec, place_code: PlaceCode, environmen
     placed = place_code(run, job)
     run.write_json("env.json", environment_capture.get())
     run.write_json(str(attempt.job_path.relative_to(run.path)), _make_job(run, attempt, job, placed.cwd))
-    process = _start_wrapper(run, attempt, job, environment)
+    process = early.start_wrapper(run, attempt, environment, with_stdin=job.kind == "exec")
     return Launched(run=run, attempt=attempt, process=process, notes=(*placed.notes, *notes))
 
 
@@ -282,76 +294,16 @@ def _make_job(run: RunDir, attempt: Attempt, job: JobSpec, cwd: Path) -> dict[st
         "sidecars": sidecars,
         "heartbeat_s": job.heartbeat_s,
         "stop_grace_s": job.stop_grace_s,
+        "num_processes": job.num_processes,
+        # A shell could not trap what it was started with as ignored; our workers take it over, their launcher lives on.
+        "ignores_preemption": job.kind == "train",
+        "restart": None if job.restart is None else job.restart.to_json(),
+        "resume_args": list(job.resume_args),
         # The wrapper does not need these; a rerun does. References to secrets stay references.
         "env": dict(job.env),
         "sidecar_interval_s": job.sidecar_interval_s,
         "sampler_without": list(job.sampler_without),
     }
-
-
-def _start_wrapper(
-    run: RunDir, attempt: Attempt, job: JobSpec, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    with (attempt.path / "wrapper.log").open("ab") as log:
-        return subprocess.Popen(
-            # UTF-8 whatever the locale is: job.json is, and holds what is no text as surrogates.
-            [sys.executable, "-X", "utf8", "-m", "footplate.record.wrapper", str(run.path), str(attempt.number)],
-            cwd=run.path,  # not the job's: with -m Python looks there first, and a json.py may lie there
-            env=dict(environment),
-            stdin=None if job.kind == "exec" else subprocess.DEVNULL,  # a debugger in the command reads the terminal
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _record_failure(run: RunDir, error: BaseException) -> None:
-    """Write into the run directory that the launch failed; one that does not even say what it is goes."""
-    try:
-        if run.find_json("run.json") is None:
-            shutil.rmtree(run.path)  # it holds nothing yet
-            return
-        attempt = run.get_attempt(1)
-        receipt = find_receipt(attempt)
-        if receipt is None or receipt.wrapper_pid != os.getpid():
-            return  # the wrapper has taken over
-        ended = _end_receipt(receipt, error)
-        try:
-            write_receipt(attempt, ended)
-        except RecordError:
-            (run.path / "env.json").unlink(missing_ok=True)  # on a full disk the receipt is worth more
-            write_receipt(attempt, ended)
-    except (FootplateError, OSError) as second:
-        error.add_note(f"this could not be recorded in {run.path}: {second}")
-
-
-def _make_receipt(run: RunDir, attempt: Attempt) -> Receipt:
-    """Return a receipt that names this process; the wrapper's replaces it."""
-    now = get_utc_text()
-    return Receipt(
-        run_id=run.id,
-        attempt=attempt.number,
-        host=get_host(),
-        boot_id=get_boot_id(),
-        wrapper_pid=os.getpid(),
-        wrapper_start=find_start_time(os.getpid()) or 0.0,
-        started_at=now,
-        heartbeat_at=now,
-    )
-
-
-def _end_receipt(receipt: Receipt, error: BaseException) -> Receipt:
-    cancelled = isinstance(error, KeyboardInterrupt)
-    now = get_utc_text()
-    return replace(
-        receipt,
-        heartbeat_at=now,
-        ended_at=now,
-        exit_code=exit_codes.INTERRUPTED if cancelled else exit_codes.NOT_STARTED,
-        cause=None if cancelled else Cause.platform,
-        cancelled=cancelled,
-        evidence=f"could not be started: {type(error).__name__}" + (f": {error}" if str(error) else ""),
-    )
 
 
 class _Background:
@@ -378,6 +330,26 @@ class _Background:
         return self._result
 
 
+class _Tail:
+    """Passes on what one attempt prints and records."""
+
+    def __init__(
+        self, attempt: Attempt, on_log: Callable[[str], None] | None, on_entry: Callable[[Entry], None] | None
+    ) -> None:
+        self.attempt = attempt
+        self._on_log, self._on_entry = on_log, on_entry
+        self._log, self._journal = LogTail(attempt.log_path()), JournalTail(attempt.journal_path())
+
+    def read(self, *, final: bool) -> None:
+        """Pass on what is new."""
+        if self._on_log is not None:
+            for text in self._log.read(final=final):
+                self._on_log(text)
+        if self._on_entry is not None:
+            for entry in self._journal.read():
+                self._on_entry(entry)
+
+
 def _wait(launched: Launched, timeout_s: float | None) -> Iterator[bool]:
     """Yield False while the run goes on, at growing intervals; then, or when the time is over, True, once."""
     poll_s = _FIRST_POLL_S
@@ -392,9 +364,10 @@ def _wait(launched: Launched, timeout_s: float | None) -> Iterator[bool]:
             break
         yield False
         poll_s = min(poll_s * 1.2, _LAST_POLL_S)
-        if poll_s == _LAST_POLL_S and deadline is None and _has_ended(launched.attempt):
-            deadline = time.monotonic() + _END_LIMIT_S
         now = time.monotonic()
+        if poll_s == _LAST_POLL_S:
+            newest = (launched.run.attempts() or [launched.attempt])[-1]
+            deadline = (deadline or now + _END_LIMIT_S) if _has_ended(newest) else None
         if (deadline is not None and now > deadline) or (latest is not None and now > latest):
             break
     yield True
@@ -410,15 +383,15 @@ def _has_ended(attempt: Attempt) -> bool:
 
 @contextmanager
 def _forward_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass SIGINT, SIGTERM and SIGHUP on to a process; outside the main thread Python allows no handlers."""
+    """Pass SIGINT, SIGTERM, SIGHUP and SIGUSR1 on to a process; outside the main thread Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     seen: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        # The wrapper is asked once for each kind of signal; only a second Ctrl-C says something new.
-        if number in seen and number != signal.SIGINT:
+        # The wrapper is asked once for each kind of stop; a second Ctrl-C says something new, and a later preemption.
+        if number in seen and number not in (signal.SIGINT, signal.SIGUSR1):
             return
         seen.append(number)
         process.send_signal(number)

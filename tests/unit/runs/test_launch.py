@@ -12,6 +12,7 @@ import pytest
 
 from footplate.errors import CommandError, InputError, RecordError
 from footplate.record.journal_reader import Entry
+from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Cause, RunState, get_status
@@ -277,3 +278,40 @@ def test_an_output_directory_over_another_one_outlives_that(tmp_path: Path) -> N
     job.cwd.rmdir()
     with Store() as store:
         assert store.find(launched.run.id).path == tmp_path / "runs" / launched.run.id
+
+
+def test_the_following_attempts_are_followed_too(tmp_path: Path) -> None:
+    policy = RestartPolicy(delay_s=0.3)
+    program = "import os, sys; n = os.environ['FOOTPLATE_ATTEMPT']; print('try', n); sys.exit(0 if n == '3' else 75)"
+    said: list[str] = []
+    launched = launch(replace(make_python(tmp_path, program), restart=policy, resume_args=("--again",)))
+    status = follow(launched, said.append, on_attempt=lambda attempt: said.append(f"-- attempt {attempt.number}\n"))
+    assert "".join(said) == "try 1\n-- attempt 2\ntry 2\n-- attempt 3\ntry 3\n"
+    assert (status.state, status.attempt) == (RunState.succeeded, 3)
+    assert launched.run.read_json("attempts/3/job.json")["argv"][-1] == "--again"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_while_the_run_is_being_made_is_recorded_as_a_cancellation(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    made: list[RunDir] = []
+
+    def place(run: RunDir, job: JobSpec) -> PlacedCode:
+        made.append(run)
+        signal.raise_signal(number)
+        return PlacedCode(cwd=job.cwd)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        launch(make_job(tmp_path, "true"), place_code=place)
+    assert get_status(made[0]).state is RunState.cancelled
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_comes_before_the_wrapper_is_ready_cancels_the_run(tmp_path: Path) -> None:
+    launched = launch(make_job(tmp_path, "sleep", "60"))
+    launched.process.terminate()  # at once: Python has not even started there
+    assert launched.process.wait(20) == 130
+    status = get_status(launched.run)
+    assert status.state is RunState.cancelled, status
