@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from footplate.profile.facts import TaskKind
+from footplate.profile.tasks import TASKS
 
 __all__ = ["KNOWN_METRICS", "METRICS", "MetricInfo", "get_metrics", "get_rank", "is_smaller_better"]
 
@@ -20,33 +21,41 @@ class MetricInfo:
     smaller_is_better: bool
 
 
-_CLASSES = MetricInfo(tasks=("classification",), smaller_is_better=False)
-_ERROR = MetricInfo(tasks=("regression",), smaller_is_better=True)
-_COST = MetricInfo(tasks=(), smaller_is_better=True)
+def _larger(*tasks: TaskKind) -> MetricInfo:
+    return MetricInfo(tasks=tasks, smaller_is_better=False)
+
+
+def _smaller(*tasks: TaskKind) -> MetricInfo:
+    return MetricInfo(tasks=tasks, smaller_is_better=True)
+
 
 METRICS: Mapping[str, MetricInfo] = MappingProxyType(
     {
-        "loss": MetricInfo(tasks=("classification", "regression"), smaller_is_better=True),
-        "accuracy": _CLASSES,
-        "f1": _CLASSES,
-        "precision": _CLASSES,
-        "recall": _CLASSES,
-        "auc": _CLASSES,
-        "mae": _ERROR,
-        "mse": _ERROR,
-        "rmse": _ERROR,
-        "r2": MetricInfo(tasks=("regression",), smaller_is_better=False),
-        "inference_time": _COST,
-        "latency_ms": _COST,
-        "memory_mb": _COST,
+        "loss": _smaller(*TASKS),
+        "perplexity": _smaller("language_model"),
+        "bits_per_byte": _smaller("language_model"),
+        "iou": _larger("segmentation"),
+        "accuracy": _larger("classification", "multi_label", "sequence", "language_model", "segmentation"),
+        "f1": _larger("classification", "multi_label", "sequence", "segmentation"),
+        "f1_micro": _larger("multi_label"),
+        "precision": _larger("classification", "multi_label", "sequence", "segmentation"),
+        "recall": _larger("classification", "multi_label", "sequence", "segmentation"),
+        "auc": _larger("classification", "multi_label"),
+        "mae": _smaller("regression"),
+        "mse": _smaller("regression"),
+        "rmse": _smaller("regression"),
+        "r2": _larger("regression"),
+        "inference_time": _smaller(),
+        "latency_ms": _smaller(),
+        "memory_mb": _smaller(),
     }
 )
 """By the name under which it is recorded behind its split: ``accuracy`` of ``val/accuracy``."""
 
 KNOWN_METRICS = tuple(name for name, info in METRICS.items() if info.tasks or name == "inference_time")
-"""Names that a list of metrics may hold; `perplexity` waits for language models."""
+"""Names that a list of metrics may hold."""
 
-_HEADLINES = ("accuracy", "rmse", "r2", "mae")
+_HEADLINES = ("perplexity", "iou", "accuracy", "rmse", "r2", "mae")
 
 
 def get_metrics(task: TaskKind) -> tuple[str, ...]:

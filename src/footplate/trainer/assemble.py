@@ -27,8 +27,9 @@ from footplate.trainer.world import World
 
 __all__ = ["Parts", "assemble"]
 
-_EVALUATION_BATCHES = 4
-"""An evaluation takes so many training batches at once: it keeps no gradients and no activations."""
+_EVALUATION_BATCHES = {"language_model": 1}
+"""An evaluation takes four training batches at once, for it keeps no gradients and no activations; but the outputs of a
+language model, a whole vocabulary for each token, are larger than all else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,8 @@ class Parts:
             task=self.task,
             precision=self.precision,
             metrics=choose_metrics((*names, *extra) if names else (), self.task),
-            batch_size=self.profile.training.batch_size * _EVALUATION_BATCHES,
+            batch_size=self.profile.training.batch_size * _EVALUATION_BATCHES.get(self.task.kind, 4),
+            world=self.world,
             with_time="inference_time" in {name.rpartition("/")[2] for name in (*names, *extra)},
         )
 

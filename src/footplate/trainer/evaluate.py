@@ -1,36 +1,52 @@
-"""Evaluation: a model judged on one set."""
+"""Evaluation: a model judged on one set, by all processes together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from footplate.errors import DataError
 from footplate.trainer.feed import Feed
-from footplate.trainer.metrics import ClassificationMetrics, make_metrics
+from footplate.trainer.metrics import Metrics, State, make_metrics
 from footplate.trainer.precision import Precision
 from footplate.trainer.task import Task
+from footplate.trainer.world import World
 
 __all__ = ["Evaluation", "Judge"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one pass over a set has shown."""
+    """What one pass over a set has shown; the same in every process."""
 
     metrics: dict[str, float]
     """Values by name, without the set's name."""
     confusion: NDArray[np.int64] | None
-    """Samples of each class (row) taken for each class (column); None for regression."""
+    """Samples (positions, pixels) of each class (row) taken for each class (column); None where there is none."""
     num_samples: int
     """Samples judged."""
     seconds: float
-    """Time it took."""
+    """Time it took the slowest process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one process has seen of a set."""
+
+    losses: NDArray[np.float64]
+    """Mean loss of each batch."""
+    weights: NDArray[np.float64]
+    """Samples of each batch, or its targets that count."""
+    state: State
+    """Of its metrics."""
+    forward_s: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +62,16 @@ class Judge:
     """Samples of one forward pass; without gradients more of them fit than while training."""
     with_time: bool = False
     """Whether `inference_time`, milliseconds per sample, is a metric too."""
+    world: World = field(default_factory=World)
+    """All processes; they must judge the same sets in the same order. Those that share the samples are the feed's."""
 
     def evaluate(self, feed: Feed, *, should_stop: Callable[[], bool] = lambda: False) -> Evaluation | None:
-        """Return the metrics over all samples; None when there are none, or when ``should_stop`` says so on the way."""
+        """Return the metrics over all samples; None when there are none, or when ``should_stop`` says so on the way.
+
+        Each process judges its share in as many forward passes as every other, and all get the same result: counts
+        are those of one process alone, sums differ by their rounding. One that should stop stops all.
+        Raises DataError when no target of the set counts.
+        """
         if not len(feed):
             return None
         was_training = self.model.training
@@ -60,29 +83,57 @@ class Judge:
 
     def _evaluate(self, feed: Feed, should_stop: Callable[[], bool]) -> Evaluation | None:
         metrics = make_metrics(self.task, self.metrics)
+        part = self._look(feed, metrics, should_stop)
+        if part is None:
+            return None
+        parts = feed.world.gather(part)
+        if len(parts) > 1:
+            metrics = make_metrics(self.task, self.metrics)
+            for one in parts:  # by rank, so that every process gets the same bits
+                metrics.merge(one.state)
+        weights = np.concatenate([one.weights for one in parts])
+        if not weights.any():
+            raise DataError("no target counts: all are -100", hint="look at the masks or labels of this set")
+        loss = float(np.average(np.concatenate([one.losses for one in parts]), weights=weights))
+        values = {"loss": loss, **metrics.compute(loss)}
+        if self.with_time:
+            values["inference_time"] = sum(one.forward_s for one in parts) / len(feed) * 1e3
+        evaluation = Evaluation(
+            metrics=values,
+            confusion=metrics.get_confusion(),
+            num_samples=len(feed),
+            seconds=max(one.seconds for one in parts),
+        )
+        # Processes that split the layers of one network have judged the same samples, perhaps with other rounding.
+        return evaluation if feed.world.size == self.world.size else self.world.broadcast(evaluation)
+
+    def _look(self, feed: Feed, metrics: Metrics, should_stop: Callable[[], bool]) -> _Part | None:
+        """Judge this process's share; None when any process should stop."""
         losses: list[Tensor] = []
-        sizes: list[int] = []
+        weights: list[int | Tensor] = []
         started = time.perf_counter()
         forward_s = 0.0
         with torch.no_grad():  # inference_mode would spoil what a user's class caches for the next training step
-            for inputs, targets, _ in feed.iterate(self.batch_size):
-                if should_stop():
+            for inputs, targets, size in feed.iterate_share(self.batch_size):
+                if self._is_any(should_stop()):
                     return None
                 before = time.perf_counter()
                 with self.precision.autocast():
                     outputs = self.model(inputs)
-                    losses.append(self.task.compute_loss(outputs, targets).float())
-                sizes.append(len(inputs))
-                metrics.update(outputs, targets)  # brings the outputs to the CPU, so the device is done
+                    loss = self.task.compute_loss(outputs, targets).float()
+                if size:  # what stands in so that all take as many passes is not judged
+                    losses.append(loss)
+                    weights.append(self.task.count_targets(targets))
+                    metrics.update(outputs, targets)  # brings the outputs to the CPU, so the device is done
                 forward_s += time.perf_counter() - before
-        weights = np.asarray(sizes, dtype=np.float64)
-        loss = float(np.average(torch.stack(losses).cpu().numpy().astype(np.float64), weights=weights))
-        values = {"loss": loss, **metrics.compute()}
-        if self.with_time:
-            values["inference_time"] = forward_s / len(feed) * 1e3
-        return Evaluation(
-            metrics=values,
-            confusion=metrics.get_confusion() if isinstance(metrics, ClassificationMetrics) else None,
-            num_samples=len(feed),
+        return _Part(
+            losses=torch.stack(losses).cpu().numpy().astype(np.float64) if losses else np.zeros(0),
+            weights=np.asarray([float(weight) for weight in weights]),
+            state=metrics.get_state(),
+            forward_s=forward_s,
             seconds=time.perf_counter() - started,
         )
+
+    def _is_any(self, flag: bool) -> bool:
+        """Return whether it is so in any process: one that left the others alone in a forward pass would hang them."""
+        return flag if self.world.size == 1 else bool(self.world.sum(np.asarray([float(flag)]))[0])

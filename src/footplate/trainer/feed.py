@@ -77,6 +77,11 @@ class Feed:
     def __len__(self) -> int:
         return len(self._source)
 
+    @property
+    def world(self) -> World:
+        """The processes that share the samples."""
+        return self._world
+
     def take(self, seed: int, epoch: int, position: int, size: int) -> Step:
         """Return this process's part of an optimiser step of ``size`` samples; fewer at an epoch's end.
 
@@ -111,6 +116,26 @@ class Feed:
                 yield self._to_device(self._whole[0][start:end], self._whole[1][start:end])
             else:
                 yield self._gather(np.arange(start, end))
+
+    def iterate_share(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the batches of this process's share of the set: as many as every other process yields.
+
+        The process of rank r takes ``r::world`` of the set in its own order.
+        """
+        count = self._world.size
+        if count == 1:
+            yield from self.iterate(batch_size)
+            return
+        place = self._whole[0].device if self._whole is not None else torch.device("cpu")
+        every = torch.arange(len(self._source), device=place)
+        share = Step(
+            feed=self,
+            indices=every[self._world.rank :: count],
+            num_samples=len(every),
+            largest_share=-(-len(every) // count),
+            stand_in=every[:1],
+        )
+        yield from share.split(batch_size)
 
     def select(self, indices: Tensor) -> Batch:
         """Return the batch of these samples."""

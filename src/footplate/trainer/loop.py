@@ -60,7 +60,7 @@ def run_loop(loop: Loop, progress: Progress, meter: Meter) -> None:
         step = loop.feed.take(loop.seed, progress.epoch, progress.position, loop.step_size)
         result = loop.recovery.take_step(step)
         progress.count(num_samples=step.num_samples)
-        meter.add(progress.step, result.losses, result.grad_norm)
+        meter.add(progress.step, result.losses, result.grad_norm, step.num_samples)
 
         for hook in step_hooks:
             hook.on_step(progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Reading:
     step: int
     """Optimiser steps done."""
     loss: float
-    """Mean loss over the samples of these steps."""
+    """Mean loss over the samples of these steps, or over their targets that count."""
     learning_rate: float
     """Learning rate of the last of these steps."""
     grad_norm: float | None
@@ -39,16 +40,17 @@ class Reading:
 class Meter:
     """Collects losses without waiting for the device, and reads them all at once.
 
-    Losses are kept as tensors and averaged in float64 by their true numbers of samples.
+    Losses are kept as tensors and averaged in float64 by what they truly weigh.
     """
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
+        self._weights: list[int | Tensor] = []
         self._steps: list[int] = []
         self._grad_norm: Tensor | None = None
         self._sum = self._sum_since_evaluation = 0.0
-        self._samples = self._samples_since_evaluation = 0
+        self._weight = self._weight_since_evaluation = 0.0
+        self._samples = 0
         self._last_step = 0
         self._since = time.perf_counter()
         self.train_s = 0.0
@@ -58,12 +60,15 @@ class Meter:
         self._last_step = step
         self._since = time.perf_counter()
 
-    def add(self, step: int, losses: list[tuple[Tensor, int]], grad_norm: Tensor | None) -> None:
-        """Take the losses of the batches of a step, each with its number of samples."""
-        for loss, size in losses:
+    def add(
+        self, step: int, losses: Sequence[tuple[Tensor, int | Tensor]], grad_norm: Tensor | None, num_samples: int
+    ) -> None:
+        """Take the losses of the batches of a step, each with what it weighs, and the step's number of samples."""
+        for loss, weight in losses:
             self._losses.append(loss)
-            self._sizes.append(size)
+            self._weights.append(weight)
             self._steps.append(step)
+        self._samples += num_samples
         self._grad_norm = grad_norm
         if len(self._losses) >= _MAX_WAITING:
             self._collect()
@@ -72,12 +77,12 @@ class Meter:
         """Stop the clock for an evaluation; return the mean loss since the last one."""
         self._collect()
         self._paused = time.perf_counter()
-        return self._sum_since_evaluation / max(1, self._samples_since_evaluation)
+        return self._sum_since_evaluation / max(1, self._weight_since_evaluation)
 
     def go_on(self, *, evaluated: bool) -> None:
         """Let the clock run again; an evaluation that was broken off counts as none."""
         if evaluated:
-            self._sum_since_evaluation, self._samples_since_evaluation = 0.0, 0
+            self._sum_since_evaluation = self._weight_since_evaluation = 0.0
         self._since += time.perf_counter() - self._paused
 
     def read(self, step: int, learning_rate: float) -> Reading | None:
@@ -92,14 +97,14 @@ class Meter:
         seconds = max(now - self._since, 1e-9)
         reading = Reading(
             step=step,
-            loss=self._sum / self._samples,
+            loss=self._sum / max(1, self._weight),
             learning_rate=learning_rate,
             grad_norm=None if self._grad_norm is None else float(self._grad_norm),
             samples_per_s=self._samples / seconds,
             steps_per_s=(step - self._last_step) / seconds,
         )
         self.train_s += seconds
-        self._since, self._last_step, self._sum, self._samples = now, step, 0.0, 0
+        self._since, self._last_step, self._sum, self._weight, self._samples = now, step, 0.0, 0.0, 0
         return reading
 
     def _collect(self) -> None:
@@ -110,13 +115,13 @@ class Meter:
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise _describe_divergence(float(values[wrong[0]]), self._steps[wrong[0]])
-        total = float(values @ np.asarray(self._sizes, dtype=np.float64))
-        size = sum(self._sizes)
+        weights = np.asarray([float(weight) for weight in self._weights])
+        total, weight = float(values @ weights), float(weights.sum())
         self._sum += total
-        self._samples += size
+        self._weight += weight
         self._sum_since_evaluation += total
-        self._samples_since_evaluation += size
-        self._losses, self._sizes, self._steps = [], [], []
+        self._weight_since_evaluation += weight
+        self._losses, self._weights, self._steps = [], [], []
 
 
 def _describe_divergence(value: float, step: int) -> RunFailedError:

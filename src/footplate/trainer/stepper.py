@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,7 +21,7 @@ __all__ = ["StepResult", "Stepper"]
 class StepResult:
     """What one optimiser step has shown, still on the device."""
 
-    losses: list[tuple[Tensor, int]]
+    losses: list[tuple[Tensor, int | Tensor]]
     """Mean loss of each batch of this process, with what it weighs: its samples, or its counted targets."""
     grad_norm: Tensor | None
     """Norm of the gradients before clipping; None when nothing is clipped."""
@@ -46,8 +47,8 @@ class Stepper:
     def take_step(self, step: Step, batch_size: int) -> StepResult:
         """Do one optimiser step over the batches of at most ``batch_size`` samples.
 
-        Each batch weighs as much as it has samples, in all processes together, so that neither how a step is cut nor
-        a smaller last one changes the gradients.
+        Each batch weighs as much as it has samples (targets that count, where a loss is their mean), in all processes
+        together, so that neither how a step is cut nor a smaller last one changes the gradients.
         """
         batches = list(step.split(batch_size))
         weights, total = self._weigh(batches, step)
@@ -57,7 +58,7 @@ class Stepper:
                 with self.precision.autocast():
                     loss = self.task.compute_loss(self.model(batch.inputs), batch.targets)
                 share = weight * self.parallel.loss_factor / total
-                self.precision.backward(loss if share == 1 else loss * share)
+                self.precision.backward(loss if isinstance(share, float) and share == 1 else loss * share)
             losses.append((loss.detach(), weight))
         norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm)
         if self.on_gradients is not None:
@@ -65,8 +66,21 @@ class Stepper:
         self.precision.update(self.optimizer, self.parameters)
         return StepResult(losses=losses, grad_norm=norm)
 
-    def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[list[int], float]:
+    def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[Sequence[int | Tensor], float | Tensor]:
         """Return what each batch weighs, and what all batches of all processes weigh together."""
+        if self.task.counts_targets:
+            return self._weigh_targets(batches)
         if self.sum_losses:
             return [batch.size for batch in batches], 1 / self.task.losses_per_sample
         return [batch.size for batch in batches], step.num_samples
+
+    def _weigh_targets(self, batches: Sequence[Batch]) -> tuple[Sequence[int | Tensor], float | Tensor]:
+        """Weigh by targets that count; a process alone leaves the counts on the device and does not wait for them."""
+        weights = [self.task.count_targets(batch.targets) if batch.size else 0 for batch in batches]
+        if self.sum_losses:
+            return weights, 1.0
+        total: float | Tensor = sum(weights)
+        world = self.parallel.world
+        if world.size > 1:
+            total = float(world.sum(np.asarray([float(total)]))[0])
+        return weights, total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1.0)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from footplate.data.scaler import Scaler
 from footplate.errors import InputError
 from footplate.profile.facts import DataFacts, TaskKind
 from footplate.profile.sections.training import Training
+from footplate.profile.tasks import TASKS
 from footplate.trainer.failure import describe_failure, is_out_of_memory
+from footplate.trainer.losses import LossFunction, count_kept, make_loss, to_two_classes
 
 __all__ = ["Task", "check_model_fits", "make_task"]
 
 _ABOUT_SHAPES = re.compile(r"\b(shapes?|sizes?|dim|dims|dimensions?|dimensional|channels?|[1-5]D)\b", re.IGNORECASE)
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-
-_COMPARE: dict[str, LossFunction] = {
-    "mse": functional.mse_loss,
-    "mae": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
+_NUM_BYTES = 256
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,40 +32,67 @@ class Task:
     kind: TaskKind
     """What is learnt."""
     loss_name: str
-    """`cross_entropy`, `binary_cross_entropy`, `mse`, `mae` or `huber`."""
+    """Value of `training.loss.type`, `auto` resolved."""
+    label_smoothing: float = 0.0
+    """Share of the probability that the loss spreads over the wrong classes."""
     compute_loss: LossFunction
-    """Mean loss over the samples of a batch, from the model's outputs and the targets."""
+    """Mean loss over the samples of a batch (over its targets that count: see ``counts_targets``), from the model's
+    outputs and the targets."""
     num_outputs: int
-    """Numbers the model gives per sample."""
+    """Numbers the model gives per sample, or per position or pixel."""
     classes: tuple[str, ...]
-    """Names of the classes; empty for regression."""
-    target_shape: tuple[int, ...]
+    """Names of the classes; empty for regression and language models."""
+    target_shape: Shape
     """Shape of one target."""
     scaler: Scaler
     """Brings predictions back to the targets' own unit."""
 
     @property
     def losses_per_sample(self) -> int:
-        """Return over how many losses of one sample the mean is taken (``reduction: sum`` adds them)."""
-        return 1 if self.loss_name == "cross_entropy" else self.num_outputs
+        """Return over how many losses of what a batch weighs the mean is taken (``reduction: sum`` adds them)."""
+        return self.num_outputs if self.loss_name in ("binary_cross_entropy", "mse", "mae", "huber") else 1
+
+    @property
+    def counts_targets(self) -> bool:
+        """Whether the loss is a mean over the targets that count, of which samples have different numbers."""
+        return self.loss_name == "cross_entropy" and self.kind != "classification"
+
+    @property
+    def has_byte_tokens(self) -> bool:
+        """Whether the tokens of a language model are the bytes of a text."""
+        return self.kind == "language_model" and self.num_outputs == _NUM_BYTES
+
+    def count_targets(self, targets: Tensor) -> int | Tensor:
+        """Return what the mean loss of a batch weighs: its targets that count, on the device, or its samples."""
+        return count_kept(targets) if self.counts_targets else len(targets)
 
     def get_scores(self, outputs: Tensor) -> Tensor:
-        """Return the probability of each class, [batch, classes]."""
+        """Return the probability of each class, [batch, classes], or of each label."""
         outputs = outputs.float()
+        if self.kind == "multi_label":
+            return torch.sigmoid(outputs.reshape(-1, self.num_outputs))
         if self.loss_name == "binary_cross_entropy":
-            return torch.sigmoid(_to_two_classes(outputs))
+            return torch.sigmoid(to_two_classes(outputs))
         return torch.softmax(outputs, dim=1)
 
 
 def make_task(training: Training, facts: DataFacts, scaler: Scaler) -> Task:
-    """Return the task that the profile and the data describe: `auto` is cross_entropy for classes, else mse."""
-    name: str = training.loss.type
-    if name == "auto":
-        name = "cross_entropy" if facts.is_classification else "mse"
+    """Return the task that the profile and the data describe; its first loss is that of `auto`.
+
+    Raises InputError when the loss does not fit the task.
+    """
+    losses = TASKS[facts.kind].losses
+    name: str = losses[0] if training.loss.type == "auto" else training.loss.type
+    if name not in losses:
+        raise InputError(
+            f"training.loss.type: {name} does not fit, for this is {TASKS[facts.kind].words}",
+            hint=f"set it to auto or {' or '.join(losses)}, or correct data.task",
+        )
     return Task(
         kind=facts.kind,
         loss_name=name,
-        compute_loss=_make_loss(name, training.label_smoothing),
+        label_smoothing=training.label_smoothing,
+        compute_loss=make_loss(facts.kind, name, training.label_smoothing),
         num_outputs=facts.num_outputs,
         classes=facts.classes,
         target_shape=facts.target_shape,
@@ -95,42 +118,70 @@ def check_model_fits(model: nn.Module, task: Task, inputs: Tensor, *, name: str)
         raise InputError(
             f"{name}: forward must return a tensor [batch, …]; for a batch of {len(inputs)} it gave {found}"
         )
-    allowed: set[tuple[int, ...]] = {(task.num_outputs,)}
-    if task.kind == "regression":
-        allowed |= {task.target_shape, (1,) if task.target_shape == () else task.target_shape}
-    if task.loss_name == "binary_cross_entropy":
-        allowed |= {(), (1,)}
-    if tuple(outputs.shape[1:]) not in allowed:
-        wanted = f"{task.num_outputs} classes" if task.classes else f"targets of shape {list(task.target_shape)}"
+    fit = _FITS[task.kind]
+    if not fit.takes(task, tuple(outputs.shape[1:])):
         raise InputError(
-            f"shape mismatch: {name} gives {list(outputs.shape[1:])} per sample, the data have {wanted}",
+            f"shape mismatch: {name} gives {list(outputs.shape[1:])} per sample, the data have {fit.describe(task)}",
             hint="let the class take `num_outputs`, or set the size of its last layer",
         )
 
 
-def _make_loss(name: str, label_smoothing: float) -> LossFunction:
-    if name == "cross_entropy":
-        if label_smoothing:
-            return lambda outputs, targets: functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
-        return functional.cross_entropy
-    if name == "binary_cross_entropy":
-        return _binary_cross_entropy
-    compare = _COMPARE[name]
-    return lambda outputs, targets: compare(outputs.reshape(targets.shape), targets)
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """Which outputs a kind of task takes."""
+
+    takes: Callable[[Task, Shape], bool]
+    """Whether the outputs of one sample may have this shape."""
+    describe: Callable[[Task], str]
+    """What the data have, with the shape of outputs that follows from it where it is another."""
 
 
-def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    logits = _to_two_classes(outputs)
-    wanted = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    return functional.binary_cross_entropy_with_logits(logits, wanted)
+def _takes_classes(task: Task, shape: Shape) -> bool:
+    return shape == (task.num_outputs,) or (task.loss_name == "binary_cross_entropy" and shape in ((), (1,)))
 
 
-def _to_two_classes(outputs: Tensor) -> Tensor:
-    """Return one logit per class; a model with a single logit z means -z for class 0 and z for class 1."""
-    if math.prod(outputs.shape[1:]) != 1:
-        return outputs
-    logit = outputs.reshape(-1, 1)
-    return torch.cat([-logit, logit], dim=1)
+def _takes_quantities(task: Task, shape: Shape) -> bool:
+    return shape in ((task.num_outputs,), task.target_shape) or (task.target_shape == () and shape == (1,))
+
+
+def _takes_tokens(task: Task, shape: Shape) -> bool:
+    """Allow a vocabulary that is filled up to a round number, as those of language models often are."""
+    return shape[:-1] == task.target_shape and shape[-1] >= task.num_outputs
+
+
+_FITS: Mapping[TaskKind, _Fit] = MappingProxyType(
+    {
+        "classification": _Fit(takes=_takes_classes, describe=lambda task: f"{task.num_outputs} classes"),
+        "multi_label": _Fit(
+            takes=lambda task, shape: shape == (task.num_outputs,) or (task.num_outputs == 1 and shape == ()),
+            describe=lambda task: f"{task.num_outputs} labels",
+        ),
+        "regression": _Fit(
+            takes=_takes_quantities, describe=lambda task: f"targets of shape {list(task.target_shape)}"
+        ),
+        "sequence": _Fit(
+            takes=lambda task, shape: shape == (*task.target_shape, task.num_outputs),
+            describe=lambda task: (
+                f"targets of shape {list(task.target_shape)} of {task.num_outputs} classes: "
+                f"{[*task.target_shape, task.num_outputs]} is needed"
+            ),
+        ),
+        "language_model": _Fit(
+            takes=_takes_tokens,
+            describe=lambda task: (
+                f"targets of shape {list(task.target_shape)} of {task.num_outputs} tokens: "
+                f"{[*task.target_shape, task.num_outputs]} is needed"
+            ),
+        ),
+        "segmentation": _Fit(
+            takes=lambda task, shape: shape == (task.num_outputs, *task.target_shape),
+            describe=lambda task: (
+                f"targets of shape {list(task.target_shape)} of {task.num_outputs} classes: "
+                f"{[task.num_outputs, *task.target_shape]} is needed"
+            ),
+        ),
+    }
+)
 
 
 def _describe_refusal(error: Exception, name: str, shape: list[int]) -> InputError:

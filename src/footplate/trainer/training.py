@@ -90,7 +90,7 @@ def _train(
 ) -> BestWeights:
     """Run the loop with the hooks that the profile asks for; return the one that kept the best weights."""
     profile, training = parts.profile, parts.profile.training
-    validation = Feed(parts.data.val, parts.device)
+    validation = Feed(parts.data.val, parts.device, parts.world)
     hooks, best, monitored = _make_hooks(parts, artifacts, journal)
     judge = parts.make_judge(profile.validation.metrics, *monitored)
     loop = Loop(
@@ -155,7 +155,7 @@ def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
         return interrupt.requested if deadline is None else time.monotonic() > deadline
 
     sample = next(parts.train.iterate(1)).inputs
-    test = Feed(parts.data.test, parts.device)
+    test = Feed(parts.data.test, parts.device, parts.world)
     return judge_finally(settings, parts.make_judge(settings.test_metrics), test, sample, should_stop)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 
 from footplate.profile.metrics import KNOWN_METRICS, get_metrics, get_rank, is_smaller_better
+from footplate.profile.tasks import TASKS
 
 
 def test_each_task_has_its_own_metrics_and_the_loss() -> None:
-    classes, numbers = get_metrics("classification"), get_metrics("regression")
-    assert set(classes) & set(numbers) == {"loss"}
-    assert set(classes) | set(numbers) | {"inference_time"} == set(KNOWN_METRICS)
+    assert set(get_metrics("classification")) & set(get_metrics("regression")) == {"loss"}
+    assert get_metrics("language_model") == ("loss", "perplexity", "bits_per_byte", "accuracy")
+    assert {name for task in TASKS for name in get_metrics(task)} | {"inference_time"} == set(KNOWN_METRICS)
 
 
 def test_what_people_ask_for_first_comes_first() -> None:
     assert sorted(["test/loss", "test/auc", "test/accuracy"], key=get_rank)[0] == "test/accuracy"
+    assert sorted(["test/loss", "test/accuracy", "test/perplexity"], key=get_rank)[0] == "test/perplexity"
+    assert sorted(["test/loss", "test/accuracy", "test/iou"], key=get_rank)[0] == "test/iou"
     assert sorted(["test/loss", "test/mae", "test/r2", "test/rmse"], key=get_rank)[:2] == ["test/rmse", "test/r2"]
 
 
@@ -25,6 +28,9 @@ def test_what_people_ask_for_first_comes_first() -> None:
         ("rmse", True),
         ("val/r2", False),
         ("test/auc", False),
+        ("val/iou", False),
+        ("val/perplexity", True),
+        ("val/bits_per_byte", True),
         ("test/latency_ms", True),
         ("?", False),
     ],

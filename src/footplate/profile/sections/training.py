@@ -32,8 +32,12 @@ class Scheduler(Section):
 class Loss(Section):
     """What is minimised."""
 
-    type: Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"] = key("auto")
-    """`auto`: cross_entropy for whole-number targets, mse for real ones."""
+    type: Literal["auto", "cross_entropy", "binary_cross_entropy", "dice_cross_entropy", "mse", "mae", "huber"] = key(
+        "auto"
+    )
+    """`auto`: `cross_entropy` for classes (of each sample, position or pixel, or the next token; targets of -100 do not
+    count), `binary_cross_entropy` for several labels, `mse` for quantities. `dice_cross_entropy` (segmentation) adds
+    1 - the overlap of each class in each image."""
     reduction: Literal["mean", "sum"] = key("mean")
     """How the losses of one batch are joined."""
 
