@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from footplate.data.load import load_data
 from footplate.profile.load import load_profile_text
@@ -16,6 +20,9 @@ from footplate.record.journal import Journal, Point, read_events, read_metrics
 from footplate.record.rundir import RunDir
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.training import train_model
+from footplate.trainer.world import World
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -61,5 +68,52 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         with Journal(directory.new_attempt().journal_path()) as journal:
             result = train_model(profile, load_data(profile), directory, journal, interrupt or Interrupt())
         return Trained(directory, result)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    values: list[Any]
+    barrier: threading.Barrier
+
+    def swap(self, rank: int, value: Any) -> list[Any]:
+        self.values[rank] = value
+        self.barrier.wait(timeout=60)
+        seen = list(self.values)
+        self.barrier.wait(timeout=60)
+        return seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadWorld(World):
+    """A world whose processes are threads; it counts how often they spoke."""
+
+    meeting: _Meeting
+    calls: list[str] = field(default_factory=list)
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.calls.append("sum")
+        return np.asarray(np.sum(self.meeting.swap(self.rank, values), axis=0))
+
+    def gather(self, value: T) -> list[T]:
+        self.calls.append("gather")
+        return self.meeting.swap(self.rank, value)
+
+    def broadcast(self, value: T) -> T:
+        self.calls.append("broadcast")
+        first: T = self.meeting.swap(self.rank, value)[0]
+        return first
+
+
+@pytest.fixture
+def run_ranks() -> Callable[[int, Callable[[ThreadWorld], Any]], list[Any]]:
+    """Return a function that does the work in so many threads that speak with one another: what came out, by rank."""
+
+    def run(size: int, work: Callable[[ThreadWorld], Any]) -> list[Any]:
+        meeting = _Meeting([None] * size, threading.Barrier(size))
+        worlds = [ThreadWorld(rank=rank, size=size, meeting=meeting) for rank in range(size)]
+        with ThreadPoolExecutor(size) as pool:
+            return list(pool.map(work, worlds))
 
     return run

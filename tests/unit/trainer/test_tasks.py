@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +29,7 @@ from footplate.trainer.stepper import Stepper, StepResult
 from footplate.trainer.task import Task, check_model_fits, make_task
 from footplate.trainer.world import World
 
-T = TypeVar("T")
+RunRanks = Callable[[int, Callable[[Any], Any]], list[Any]]
 KINDS: tuple[TaskKind, ...] = (
     "classification",
     "regression",
@@ -84,48 +81,6 @@ def draw(task: Task, size: int, *, ignored: float = 0.4, seed: int = 0) -> tuple
         targets[rng.random(shape) < ignored] = -100
     logits = torch.from_numpy(outputs).float()
     return (logits.movedim(-1, 1) if task.kind == "segmentation" else logits), torch.from_numpy(targets)
-
-
-@dataclass(frozen=True)
-class _Meeting:
-    values: list[Any]
-    barrier: threading.Barrier
-
-    def swap(self, rank: int, value: Any) -> list[Any]:
-        self.values[rank] = value
-        self.barrier.wait(timeout=60)
-        seen = list(self.values)
-        self.barrier.wait(timeout=60)
-        return seen
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThreadWorld(World):
-    """A world whose processes are threads; it counts how often they spoke."""
-
-    meeting: _Meeting
-    calls: list[str] = field(default_factory=list)
-
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        self.calls.append("sum")
-        return np.asarray(np.sum(self.meeting.swap(self.rank, values), axis=0))
-
-    def gather(self, value: T) -> list[T]:
-        self.calls.append("gather")
-        return self.meeting.swap(self.rank, value)
-
-    def broadcast(self, value: T) -> T:
-        self.calls.append("broadcast")
-        first: T = self.meeting.swap(self.rank, value)[0]
-        return first
-
-
-def run_ranks(size: int, work: Callable[[ThreadWorld], T]) -> list[T]:
-    """Do the work in so many threads that speak with one another; return what came out, by rank."""
-    meeting = _Meeting([None] * size, threading.Barrier(size))
-    worlds = [ThreadWorld(rank=rank, size=size, meeting=meeting) for rank in range(size)]
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, worlds))
 
 
 # Losses
@@ -419,11 +374,11 @@ def test_any_cut_of_a_step_gives_the_same_gradient(task: Task, sum_losses: bool)
 
 @pytest.mark.parametrize("task", list_tasks(), ids=lambda task: f"{task.kind}-{task.loss_name}-{task.label_smoothing}")
 @pytest.mark.parametrize("sum_losses", [False, True], ids=["mean", "sum"])
-def test_processes_together_have_the_gradient_of_one(task: Task, sum_losses: bool) -> None:
+def test_processes_together_have_the_gradient_of_one(run_ranks: RunRanks, task: Task, sum_losses: bool) -> None:
     wanted, _ = take_step(task, 13, 13, World(), sum_losses=sum_losses)
     calls = []
 
-    def work(world: ThreadWorld) -> Tensor:
+    def work(world: Any) -> Tensor:
         gradient, _ = take_step(task, 13, 2, world, sum_losses=sum_losses)
         calls.extend(world.calls)
         return gradient
@@ -474,12 +429,12 @@ def test_any_cut_of_a_set_gives_the_same_metrics(kind: TaskKind) -> None:
         compare(judge(task, 23, batch_size, World())[0], wanted)
 
 
-def test_processes_that_split_the_layers_judge_the_same_samples_and_agree() -> None:
+def test_processes_that_split_the_layers_judge_the_same_samples_and_agree(run_ranks: RunRanks) -> None:
     task = make_kind("sequence")
     wanted, _ = judge(task, 5, 2, World())
     outputs, targets = draw(task, 5)
 
-    def work(world: ThreadWorld) -> Evaluation | None:
+    def work(world: Any) -> Evaluation | None:
         noise = 1e-6 * world.rank
         model, feed = Table(outputs + noise), Feed(Memory(targets), CPU, World())
         return Judge(
@@ -496,7 +451,7 @@ def test_processes_that_split_the_layers_judge_the_same_samples_and_agree() -> N
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("size", [23, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_processes_together_judge_as_one(kind: TaskKind, size: int, in_memory: bool) -> None:
+def test_processes_together_judge_as_one(run_ranks: RunRanks, kind: TaskKind, size: int, in_memory: bool) -> None:
     task = make_kind(kind)
     wanted, _ = judge(task, size, size, World())
     for count in (2, 3):
@@ -508,10 +463,10 @@ def test_processes_together_judge_as_one(kind: TaskKind, size: int, in_memory: b
             assert len(model.passes) == math.ceil(math.ceil(size / count) / 4), "as many passes in every process"
 
 
-def test_one_process_that_should_stop_stops_all_in_the_same_pass() -> None:
+def test_one_process_that_should_stop_stops_all_in_the_same_pass(run_ranks: RunRanks) -> None:
     task = make_kind("sequence")
 
-    def work(world: ThreadWorld) -> tuple[Evaluation | None, int]:
+    def work(world: Any) -> tuple[Evaluation | None, int]:
         outputs, targets = draw(task, 24)
         model = Table(outputs)
         one = Judge(model=model, task=task, precision=FP32, metrics=("loss",), batch_size=3, world=world)

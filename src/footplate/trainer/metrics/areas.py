@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from footplate.trainer.metrics.base import Floats, State
+from footplate.trainer.metrics.protocol import Floats, State
 
 __all__ = ["Scores"]
 

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from footplate.errors import InputError
 from footplate.profile.facts import TaskKind
 from footplate.profile.metrics import KNOWN_METRICS, get_metrics, is_smaller_better
-from footplate.trainer.metrics.base import Metrics
 from footplate.trainer.metrics.classification import ClassificationMetrics
 from footplate.trainer.metrics.labels import LabelMetrics
 from footplate.trainer.metrics.language import LanguageMetrics
 from footplate.trainer.metrics.positions import PositionMetrics
+from footplate.trainer.metrics.protocol import Metrics
 from footplate.trainer.metrics.regression import RegressionMetrics
 from footplate.trainer.task import Task
 

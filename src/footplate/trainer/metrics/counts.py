@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from footplate.profile.tasks import MAX_CONFUSION_CLASSES
-from footplate.trainer.metrics.base import Counts, Floats, State, divide
+from footplate.trainer.metrics.protocol import Counts, Floats, State, divide
 
 __all__ = ["ClassCounts", "compute_macro"]
 

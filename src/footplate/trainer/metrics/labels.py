@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from footplate.trainer.metrics.areas import Scores
-from footplate.trainer.metrics.base import Counts, Metrics, State
 from footplate.trainer.metrics.counts import compute_macro
+from footplate.trainer.metrics.protocol import Counts, Metrics, State
 from footplate.trainer.task import Task
 
 __all__ = ["LabelMetrics"]

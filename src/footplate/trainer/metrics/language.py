@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from footplate.trainer.losses import IGNORED, count_kept, make_loss
-from footplate.trainer.metrics.base import Metrics, State
+from footplate.trainer.metrics.protocol import Metrics, State
 from footplate.trainer.task import Task
 
 __all__ = ["LanguageMetrics"]

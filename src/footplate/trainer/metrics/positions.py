@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from footplate.trainer.losses import IGNORED
-from footplate.trainer.metrics.base import Counts, Metrics, State
 from footplate.trainer.metrics.counts import ClassCounts
+from footplate.trainer.metrics.protocol import Counts, Metrics, State
 from footplate.trainer.task import Task
 
 __all__ = ["PositionMetrics"]

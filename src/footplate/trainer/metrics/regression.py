@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from footplate.trainer.metrics.base import Floats, Metrics, State
+from footplate.trainer.metrics.protocol import Floats, Metrics, State
 from footplate.trainer.task import Task
 
 __all__ = ["RegressionMetrics"]
