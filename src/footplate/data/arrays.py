@@ -12,19 +12,26 @@ from footplate.data.scaler import Scaler
 __all__ = ["ArraySet"]
 
 WHOLE_BYTES = 2_000_000_000
-"""Inputs up to this size as float32 are scaled once and kept; larger ones are scaled batch by batch."""
+"""Sets up to this size, as they are given to the network, are scaled once and kept; larger ones batch by batch."""
 
 
 class ArraySet:
-    """The training, validation or test samples: scaled float32 inputs, int64 classes or float32 targets."""
+    """The training, validation or test samples: scaled float32 inputs or int64 tokens, int64 classes or float32."""
 
-    def __init__(self, inputs: Rows, targets: Rows, indices: Indices, scaler: Scaler, *, classes: bool) -> None:
-        """Take the samples at ``indices``; ``classes`` says whether targets are class numbers."""
+    def __init__(
+        self, inputs: Rows, targets: Rows, indices: Indices, scaler: Scaler, *, classes: bool, tokens: bool = False
+    ) -> None:
+        """Take the samples at ``indices``.
+
+        ``classes`` says whether targets are whole numbers (classes, tokens), ``tokens`` whether inputs are.
+        """
         self._indices = indices
         self._scaler = scaler
         self._classes = classes
-        size = len(indices) * int(np.prod(inputs.shape, dtype=np.int64)) * np.dtype(np.float32).itemsize
-        in_memory = not (inputs.mapped or targets.mapped) and size <= WHOLE_BYTES
+        self._tokens = tokens
+        size = len(indices) * (_get_row_size(inputs, 8 if tokens else 4) + _get_row_size(targets, 8 if classes else 4))
+        is_elsewhere = any(rows.mapped or rows.is_lazy for rows in (inputs, targets))
+        in_memory = not is_elsewhere and size <= WHOLE_BYTES
         self._whole = self._read((inputs, targets), indices) if in_memory else None
         self._stored = None if in_memory else (inputs, targets)  # what is kept scaled is not kept as stored too
 
@@ -43,6 +50,13 @@ class ArraySet:
         return self._whole
 
     def _read(self, stored: tuple[Rows, Rows], rows: Indices) -> tuple[Array, Array]:
-        inputs = self._scaler.apply(stored[0].take(rows))
+        inputs = stored[0].take(rows)
         targets = stored[1].take(rows)
-        return inputs, targets.astype(np.int64, copy=False) if self._classes else self._scaler.apply_targets(targets)
+        return (
+            inputs.astype(np.int64, copy=False) if self._tokens else self._scaler.apply(inputs),
+            targets.astype(np.int64, copy=False) if self._classes else self._scaler.apply_targets(targets),
+        )
+
+
+def _get_row_size(rows: Rows, item_size: int) -> int:
+    return int(np.prod(rows.shape, dtype=np.int64)) * item_size

@@ -14,6 +14,7 @@ __all__ = [
     "check_lengths",
     "check_numeric",
     "check_quantities",
+    "check_same_shape",
     "check_target_shape",
     "get_stride",
 ]
@@ -21,6 +22,8 @@ __all__ = [
 
 FULL_CHECK_BYTES = 8_000_000_000
 """Data up to this size are looked through number by number before the training starts."""
+LAZY_CHECK_BYTES = 500_000_000
+"""The same for data that are made when they are read."""
 
 
 def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
@@ -82,7 +85,20 @@ def check_finite(rows: Rows, what: str) -> None:
 
 def get_stride(rows: Rows) -> int:
     """Return n where each n-th piece of very large data is looked at: 1 up to the limit."""
-    return max(1, -(-rows.num_bytes // FULL_CHECK_BYTES)) if rows.dtype.kind == "f" else 1
+    limit = LAZY_CHECK_BYTES if rows.is_lazy else FULL_CHECK_BYTES
+    return max(1, -(-rows.num_bytes // limit)) if rows.dtype.kind == "f" else 1
+
+
+def check_same_shape(sets: dict[str, Rows], what: str) -> None:
+    """Require inputs (or targets) of one shape in all sets."""
+    train = sets["train"]
+    for key, other in sets.items():
+        if other.shape != train.shape:
+            raise DataError(
+                f"{other.names[0]}: {what} have shape {describe_shape(other.shape)}, "
+                f"those of the training data {describe_shape(train.shape)}",
+                hint=f"data.{key}_data must be of the same kind as data.train_data",
+            )
 
 
 def check_input_shape(profile: Profile, inputs: Rows) -> None:

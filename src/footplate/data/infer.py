@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from footplate.data.array_files import list_arrays, read_npy, read_npz
+from footplate.data.files import locate
 from footplate.data.rows import Array, describe_shape
-from footplate.data.sources import find_files
 from footplate.data.table_files import EMPTY_CELLS, open_csv, open_parquet
 from footplate.data.tables import MAX_CATEGORIES
 from footplate.errors import DataError
@@ -106,7 +106,8 @@ class TableDescription:
 
 def describe_table(path: Path | str) -> TableDescription:
     """Look at the start of a csv or parquet file, or at the headers of an npz or npy, and guess how to train on it."""
-    files, form = find_files(str(path), "auto", Path.cwd())
+    located = locate(str(path), "auto", Path.cwd())
+    files, form = located.files, located.format
     if form == "npz":
         return _describe_npz(str(path), files[0])
     if form == "npy":
@@ -264,7 +265,7 @@ def _describe_npz(path: str, file: Path) -> TableDescription:
         raise DataError(f"{file}: one array only, `{target}`", hint="a training needs inputs and targets: x and y")
     shape, _, dtype = arrays[target]
     size = int(np.prod(shape)) * dtype.itemsize
-    values = read_npz(file, [target], mmap=False)[0].parts[0] if size <= MAX_BYTES else None
+    values = np.asarray(read_npz(file, [target], mmap=False)[0].parts[0]) if size <= MAX_BYTES else None
     columns = tuple(
         ColumnDescription(name=name, kind="array", detail=f"{describe_shape(shape)} {dtype}")
         for name, (shape, _, dtype) in arrays.items()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from footplate.data import checks
 from footplate.data.arrays import ArraySet
-from footplate.data.rows import Indices, Rows, as_matrix_rows, describe_shape
+from footplate.data.found import Learnt, Part, count_classes, describe_data
+from footplate.data.positions import find_position_classes, number_positions
+from footplate.data.preprocessed import keep_scaled
+from footplate.data.rows import Indices, Rows, as_matrix_rows
 from footplate.data.scaler import Scaler, fit_scaler
-from footplate.data.sources import Source, open_source
+from footplate.data.source import Source
+from footplate.data.sources import open_source
 from footplate.data.split import split_samples
-from footplate.data.tables import ColumnEncoding, count_unseen, encode, fit_encoding
-from footplate.data.targets import Classes, find_classes, to_class_numbers
+from footplate.data.tables import ColumnEncoding, encode, fit_encoding
+from footplate.data.targets import find_classes, to_class_numbers
+from footplate.data.tasks import check_labels, find_task
+from footplate.data.tokens import find_vocab_size
 from footplate.errors import DataError
 from footplate.profile.facts import DataFacts
 from footplate.profile.model import Profile
@@ -21,6 +27,9 @@ from footplate.profile.model import Profile
 __all__ = ["LoadedData", "load_data"]
 
 SETS = ("train", "val", "test")
+WHOLE_BYTES = 500_000_000
+"""Samples that are made when they are read (images, lines) are kept up to this size as stored; more are read each time
+they are used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,52 +54,29 @@ class LoadedData:
     """The target columns of a table: what each output means where it is no class; empty for arrays."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    """One set before scaling: which rows of which source."""
-
-    source: Source
-    inputs: Rows
-    targets: Rows
-    indices: Indices
-
-
 def load_data(profile: Profile) -> LoadedData:
     """Read, check, split and scale the data of a profile.
 
     Raises DataError with file, position and what to do; MissingExtraError for a reader that is not installed.
     """
     sources = _open_sources(profile)
-    classes = find_classes(profile, sources["train"])
-    targets = {key: _get_targets(profile, source, classes) for key, source in sources.items()}
-    indices = _split(profile, targets, stratify=classes is not None)
+    learnt, targets = _find_targets(profile, sources)
+    indices = _split(profile, targets, stratify=learnt.task == "classification")
     encoding = _fit_encoding(profile, sources["train"], indices["train"])
     inputs = {key: _get_inputs(profile, source, encoding) for key, source in sources.items()}
     _check_alike(inputs, targets)
-    owner = {key: key if key in sources else "train" for key in SETS}
-    parts = {
-        key: _Part(source=sources[own], inputs=inputs[own], targets=targets[own], indices=indices[key])
-        for key, own in owner.items()
-    }
-    train = parts["train"]
-    scaler = fit_scaler(
-        profile.data.preprocessing,
-        profile.model.architecture,
-        train.inputs,
-        None if classes else train.targets,
-        train.indices,
-    )
-    sets = {
-        key: ArraySet(part.inputs, part.targets, part.indices, scaler, classes=classes is not None)
-        for key, part in parts.items()
-    }
+    learnt = replace(learnt, vocab_size=find_vocab_size(profile, learnt.task, inputs, sources, targets))
+    scaler, notes = _fit_scaler(profile, learnt, inputs["train"], targets["train"], indices["train"])
+    parts = _make_parts(sources, inputs, targets, indices)
+    learnt = _count(learnt, parts)
+    sets = _make_sets(profile, parts, learnt, scaler, encoding)
     return LoadedData(
         train=sets["train"],
         val=sets["val"],
         test=sets["test"],
-        facts=_get_facts(profile, parts, sources, classes),
+        facts=_get_facts(profile, parts, sources, learnt),
         scaler=scaler,
-        found=_describe_data(parts, classes, encoding),
+        found=describe_data(parts, learnt, encoding, notes),
         encoding=encoding,
         target_names=tuple(column.name for column in table.targets) if (table := sources["train"].table) else (),
     )
@@ -109,16 +95,55 @@ def _open_sources(profile: Profile) -> dict[str, Source]:
         if isinstance(source.inputs, Rows):
             checks.check_lengths(source.name, source.inputs, source.targets)
             checks.check_numeric(source.inputs)
-        sources[key] = source
+        train = sources.get("train", source)
+        if (source.task, bool(source.vocab_size), source.is_image) != (
+            train.task,
+            bool(train.vocab_size),
+            train.is_image,
+        ):
+            raise DataError(
+                f"{source.name}: data of another kind than {train.name}",
+                hint=f"data.{key}_data must be of the same kind as data.train_data",
+            )
+        sources[key] = _make_small(source, keep_inputs=profile.embedded_optimizations.cache_preprocessed_data)
     return sources
 
 
-def _get_targets(profile: Profile, source: Source, classes: Classes | None) -> Rows:
-    if classes is not None:
-        return to_class_numbers(source, classes)
-    checks.check_quantities(source.targets)
-    checks.check_target_shape(profile, source.targets)
-    checks.check_finite(source.targets, "targets")
+def _make_small(source: Source, *, keep_inputs: bool) -> Source:
+    """Read at once what is read sample by sample, where it fits; inputs that are kept on disk are not read yet."""
+    inputs, targets = source.inputs, source.targets
+    if isinstance(inputs, Rows) and not keep_inputs and inputs.num_bytes <= WHOLE_BYTES:
+        inputs = inputs.make_all()
+    if targets.num_bytes <= WHOLE_BYTES:
+        targets = targets.make_all()
+    return replace(source, inputs=inputs, targets=targets)
+
+
+def _find_targets(profile: Profile, sources: dict[str, Source]) -> tuple[Learnt, dict[str, Rows]]:
+    """Return what is learnt, and the targets of each source: class numbers, labels, quantities or tokens."""
+    train = sources["train"]
+    task = find_task(profile, train)
+    if task in ("sequence", "segmentation"):
+        classes = find_position_classes(profile, train)
+        checks.check_same_shape({key: source.targets for key, source in sources.items()}, "targets")
+        numbered = {key: number_positions(source, classes) for key, source in sources.items()}
+        counts = sum(item.counts for item in numbered.values())
+        learnt = Learnt(task=task, classes=classes, class_counts=tuple(np.asarray(counts).tolist()))
+        return learnt, {key: item.rows for key, item in numbered.items()}
+    learnt = Learnt(task=task, classes=find_classes(profile, train, task))
+    return learnt, {key: _get_targets(profile, source, learnt) for key, source in sources.items()}
+
+
+def _get_targets(profile: Profile, source: Source, learnt: Learnt) -> Rows:
+    if learnt.task == "classification" and learnt.classes is not None:
+        return to_class_numbers(source, learnt.classes)
+    if learnt.task == "multi_label":
+        check_labels(source)
+        checks.check_target_shape(profile, source.targets)
+    if learnt.task == "regression":
+        checks.check_quantities(source.targets)
+        checks.check_target_shape(profile, source.targets)
+        checks.check_finite(source.targets, "targets")
     return source.targets
 
 
@@ -130,7 +155,7 @@ def _split(profile: Profile, targets: dict[str, Rows], *, stratify: bool) -> dic
         0.0 if "val" in targets else profile.data.split.val,
         0.0 if "test" in targets else profile.data.split.test,
         profile.reproducibility.seed,
-        train.parts[0] if stratify else None,
+        train.parts[0][:] if stratify else None,
     )
     shares = {"train": split.train, "val": split.val, "test": split.test}
     return {key: np.arange(len(targets[key])) if key != "train" and key in targets else shares[key] for key in SETS}
@@ -151,25 +176,75 @@ def _get_inputs(profile: Profile, source: Source, encoding: tuple[ColumnEncoding
 
 
 def _check_alike(inputs: dict[str, Rows], targets: dict[str, Rows]) -> None:
-    for what, rows in (("inputs", inputs), ("targets", targets)):
-        train = rows["train"]
-        for key, other in rows.items():
-            if other.shape != train.shape:
-                raise DataError(
-                    f"{other.names[0]}: {what} have shape {describe_shape(other.shape)}, "
-                    f"those of the training data {describe_shape(train.shape)}",
-                    hint=f"data.{key}_data must be of the same kind as data.train_data",
-                )
+    checks.check_same_shape(inputs, "inputs")
+    checks.check_same_shape(targets, "targets")
 
 
-def _get_facts(
-    profile: Profile, parts: dict[str, _Part], sources: dict[str, Source], classes: Classes | None
-) -> DataFacts:
+def _fit_scaler(
+    profile: Profile, learnt: Learnt, inputs: Rows, targets: Rows, train: Indices
+) -> tuple[Scaler, tuple[str, ...]]:
+    """Return what is done to the inputs and quantities, and a note where it was found from a part of them."""
+    settings = profile.data.preprocessing
+    if learnt.vocab_size:
+        return Scaler(), ("tokens are not normalised",) if settings.normalize else ()
+    step = max(1, -(-inputs.num_bytes // WHOLE_BYTES)) if inputs.is_lazy else 1
+    scaler = fit_scaler(
+        settings,
+        "cnn" if learnt.task == "segmentation" else profile.model.architecture,
+        inputs,
+        targets if learnt.task == "regression" else None,
+        train[::step],
+    )
+    if step == 1 or not settings.normalize:
+        return scaler, ()
+    return scaler, (f"mean and standard deviation are those of {len(train[::step]):,} of {len(train):,} samples",)
+
+
+def _make_parts(
+    sources: dict[str, Source], inputs: dict[str, Rows], targets: dict[str, Rows], indices: dict[str, Indices]
+) -> dict[str, Part]:
+    owner = {key: key if key in sources else "train" for key in SETS}
+    return {
+        key: Part(source=sources[own], inputs=inputs[own], targets=targets[own], indices=indices[key])
+        for key, own in owner.items()
+    }
+
+
+def _make_sets(
+    profile: Profile,
+    parts: dict[str, Part],
+    learnt: Learnt,
+    scaler: Scaler,
+    encoding: tuple[ColumnEncoding, ...],
+) -> dict[str, ArraySet]:
+    kept: dict[int, Rows | None] = {}
+    if profile.embedded_optimizations.cache_preprocessed_data and not learnt.vocab_size:
+        for part in {id(part.source): part for part in parts.values()}.values():
+            if part.source.files:
+                kept[id(part.source)] = keep_scaled(part.inputs, part.source.files, scaler, encoding, profile.data)
+    targets_only = replace(scaler, mean=None, std=None, clip=None)
+    return {
+        key: ArraySet(
+            part.inputs if (scaled := kept.get(id(part.source))) is None else scaled,
+            part.targets,
+            part.indices,
+            scaler if scaled is None else targets_only,
+            classes=learnt.task not in ("regression", "multi_label"),
+            tokens=bool(learnt.vocab_size),
+        )
+        for key, part in parts.items()
+    }
+
+
+def _count(learnt: Learnt, parts: dict[str, Part]) -> Learnt:
+    if learnt.class_counts or learnt.classes is None:
+        return learnt
+    total = sum(count_classes(part, learnt) for part in parts.values())
+    return replace(learnt, class_counts=tuple(int(count) for count in np.asarray(total)))
+
+
+def _get_facts(profile: Profile, parts: dict[str, Part], sources: dict[str, Source], learnt: Learnt) -> DataFacts:
     train = parts["train"]
-    counts: tuple[int, ...] = ()
-    if classes is not None:
-        total = sum(_count_classes(part, len(classes.names)) for part in parts.values())
-        counts = tuple(int(count) for count in np.asarray(total))
     return DataFacts(
         source=profile.data.train_data,
         num_train=len(train.indices),
@@ -177,58 +252,11 @@ def _get_facts(
         num_test=len(parts["test"].indices),
         input_shape=train.inputs.shape,
         input_dtype=str(train.inputs.dtype),
-        target_shape=() if classes else train.targets.shape,
+        target_shape=() if learnt.task == "classification" else train.targets.shape,
         target_dtype=str(train.source.targets.dtype),
-        classes=classes.names if classes else (),
-        class_counts=counts,
+        classes=learnt.classes.names if learnt.classes else (),
+        class_counts=learnt.class_counts,
         num_bytes=sum(source.num_bytes for source in sources.values()),
+        task=learnt.task,
+        vocab_size=learnt.vocab_size,
     )
-
-
-def _count_classes(part: _Part, num_classes: int) -> Indices:
-    return np.bincount(part.targets.parts[0][part.indices], minlength=num_classes)
-
-
-def _describe_data(
-    parts: dict[str, _Part], classes: Classes | None, encoding: tuple[ColumnEncoding, ...]
-) -> tuple[str, ...]:
-    """Write what was found: one line for each set, then what was done to tables and what looks odd."""
-    lines = [_describe(key, parts[key], classes) for key in SETS if len(parts[key].indices)]
-    widths = [f"{item.name} {len(item.categories)}" for item in encoding if item.categories is not None]
-    if widths:
-        lines.append(f"text columns as 0/1 codes: {', '.join(widths)}")
-    train = parts["train"].source.table
-    lines += [
-        f"`{column.name}` is text: {column.not_a_number} is no number"
-        for column in (train.inputs if train else ())
-        if column.not_a_number
-    ]
-    sources = {id(part.source): part.source for part in parts.values()}.values()
-    lines += [f"{source.name}: {note}" for source in sources if source.table for note in source.table.notes]
-    for key in ("val", "test"):
-        table = parts[key].source.table
-        for column, item in zip(table.inputs if table else (), encoding, strict=False):
-            unseen = count_unseen(column, item, parts[key].indices)
-            if unseen:
-                lines.append(f"{key}: {unseen:,} cells of `{item.name}` hold a value unseen in training: all 0")
-    stride = checks.get_stride(parts["train"].inputs)
-    if stride > 1:
-        lines.append(f"NaN was looked for in 1 of {stride} parts of the inputs: they are large")
-    if classes is not None and classes.values.dtype.kind in "iu" and classes.values[-1] >= 2 * len(classes.values):
-        lines.append(f"class numbers have gaps: {len(classes.values)} classes, the last is {classes.values[-1]}")
-    return tuple(lines)
-
-
-def _describe(name: str, part: _Part, classes: Classes | None) -> str:
-    """Write one line: ``train  1,437 × [8, 8] float64 → 10 classes, 139–146 each``."""
-    inputs = f"{len(part.indices):>9,} × {describe_shape(part.inputs.shape)} {part.inputs.dtype}"
-    files = part.source.num_files
-    note = f" · {files} files" if files > 1 else ""
-    if classes is None:
-        shape = part.targets.shape
-        wanted = "1 number" if shape in ((), (1,)) else describe_shape(shape)
-        return f"{name:<5}{inputs} → {wanted} {part.targets.dtype}{note}"
-    counts = _count_classes(part, len(classes.names))
-    low, high = int(counts.min()), int(counts.max())
-    each = f"{low:,} each" if low == high else f"{low:,}–{high:,} each"
-    return f"{name:<5}{inputs} → {len(classes.names)} classes, {each}{note}"

@@ -1,7 +1,8 @@
-"""Rows: samples stored in one or several arrays, in memory or mapped, read as if they were one array."""
+"""Rows: samples stored in one or several arrays, in memory, mapped or made when read, as if they were one array."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 
 from footplate.errors import DataError
 
-__all__ = ["LARGEST", "Array", "Indices", "Rows", "as_matrix_rows", "describe_shape", "join_rows"]
+__all__ = [
+    "LARGEST",
+    "Array",
+    "Indices",
+    "LazyArray",
+    "Part",
+    "Rows",
+    "as_matrix_rows",
+    "describe_shape",
+    "join_rows",
+]
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
@@ -24,12 +35,39 @@ CHUNK_BYTES = 16 << 20
 """Rows are looked through in pieces of this size, so that memory stays constant."""
 
 
+class LazyArray(ABC):
+    """Rows that are made when they are read: images decoded, lines parsed, blocks of a stream."""
+
+    shape: tuple[int, ...]
+    """The number of rows, then the shape of one."""
+    dtype: np.dtype[Any]
+    """Type of the numbers."""
+
+    @abstractmethod
+    def read(self, indices: Indices) -> Array:
+        """Return these rows, in this order; the same indices always give the same numbers."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Array:
+        return self.read(np.arange(*rows.indices(len(self))))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all rows once they are made."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+Part = Array | LazyArray
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """One or more arrays of equal shape and type, one after the other; ``names`` says where each comes from."""
 
-    parts: tuple[Array, ...]
-    """The arrays; a mapped one is read when it is used."""
+    parts: tuple[Part, ...]
+    """The arrays; a mapped or lazy one is read when it is used."""
     names: tuple[str, ...]
     """Where each array comes from, for messages: ``train.npz: x``."""
     mapped: bool = False
@@ -38,6 +76,8 @@ class Rows:
     """Where each row stands in its file; empty = at its index."""
     place_format: str = "{name}[{row}]"
     """How a place is written in messages."""
+    row_names: Sequence[str] = ()
+    """What each row is called, over all parts, where rows are files of their own; empty = by their places."""
 
     @cached_property
     def starts(self) -> Indices:
@@ -61,6 +101,17 @@ class Rows:
     def num_bytes(self) -> int:
         """Size of all rows."""
         return sum(part.nbytes for part in self.parts)
+
+    @cached_property
+    def is_lazy(self) -> bool:
+        """Whether rows are made when they are read, which takes longer than to read them."""
+        return any(isinstance(part, LazyArray) for part in self.parts)
+
+    def make_all(self) -> Rows:
+        """Return the same rows in memory."""
+        if not self.is_lazy:
+            return self
+        return replace(self, parts=tuple(part[:] if isinstance(part, LazyArray) else part for part in self.parts))
 
     def take(self, indices: Indices) -> Array:
         """Return a copy of these rows, in this order."""
@@ -93,6 +144,8 @@ class Rows:
 
     def locate(self, index: int, *inner: int) -> str:
         """Return where a row, or a number in it, comes from, for messages: ``train.npz: x[12, 3]``."""
+        if self.row_names:
+            return self.row_names[index] + (f"[{', '.join(map(str, inner))}]" if inner else "")
         owner = int(np.searchsorted(self.starts, index, side="right")) - 1
         row = index - int(self.starts[owner])
         if self.places:
@@ -114,6 +167,8 @@ def join_rows(pieces: Sequence[Rows]) -> Rows:
         parts=tuple(part for piece in pieces for part in piece.parts),
         names=tuple(name for piece in pieces for name in piece.names),
         mapped=any(piece.mapped for piece in pieces),
+        places=tuple(places for piece in pieces for places in piece.places),
+        place_format=first.place_format,
     )
 
 
@@ -121,11 +176,13 @@ def as_matrix_rows(rows: Rows) -> Rows:
     """Return rows of single numbers as rows of one feature: shape () becomes [1]."""
     if rows.shape:
         return rows
-    return replace(rows, parts=tuple(part[:, None] for part in rows.parts))
+    return replace(rows, parts=tuple(np.asarray(part)[:, None] for part in rows.make_all().parts))
 
 
-def _take(part: Array, indices: Indices) -> Array:
+def _take(part: Part, indices: Indices) -> Array:
     """Gather rows of one array; take() would first copy the whole of an array that is unaligned or not in C order."""
+    if isinstance(part, LazyArray):
+        return part.read(indices)
     if part.flags.c_contiguous and part.flags.aligned:
         return part.take(indices, axis=0)
     return np.asarray(part[indices])

@@ -18,6 +18,8 @@ __all__ = ["Scaler", "fit_scaler"]
 
 Float64 = NDArray[np.float64]
 
+IMAGE_ARCHITECTURES = ("cnn", "resnet", "unet")
+"""Architectures to which a matrix is an image."""
 _ROUNDING = 100 * np.finfo(np.float64).eps
 """The mean of equal numbers is off by about as much, and so is their standard deviation from 0."""
 
@@ -113,7 +115,7 @@ def _shared_axes(shape: tuple[int, ...], architecture: str) -> tuple[int, ...]:
     if len(shape) <= 1:
         return ()
     if len(shape) == 2:  # a matrix is an image without channels to a cnn, a sequence of features to all others
-        return (0, 1) if architecture == "cnn" else (0,)
+        return (0, 1) if architecture in IMAGE_ARCHITECTURES else (0,)
     channels_last = len(shape) != 3 or (shape[-1] <= 4 < shape[0])
     return tuple(range(len(shape) - 1)) if channels_last else tuple(range(1, len(shape)))
 

@@ -2,111 +2,57 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from footplate.data.array_files import MMAP_BYTES, read_npy, read_npz
+from footplate.data.files import locate
+from footplate.data.functions import is_function, open_function
+from footplate.data.images import open_images
+from footplate.data.json_lines import open_json_lines
 from footplate.data.rows import Rows, join_rows
+from footplate.data.source import Source
 from footplate.data.table_files import read_csv, read_parquet
 from footplate.data.tables import Table, get_kinds, handle_missing
+from footplate.data.text import open_text, open_tokens
 from footplate.errors import DataError, MissingExtraError
 from footplate.profile.sections.data import Columns, Data
 
-__all__ = ["FORMATS", "SKLEARN_SETS", "Source", "find_files", "open_source"]
-
-FORMATS = {".npz": "npz", ".npy": "npy", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
-"""File endings and the format they mean."""
+__all__ = ["SKLEARN_SETS", "open_source"]
 
 SKLEARN_SETS = ("digits", "iris", "wine", "breast_cancer", "diabetes", "linnerud")
 """The sets that come with scikit-learn; nothing is downloaded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Inputs and targets as stored, all samples of one name in the profile."""
-
-    name: str
-    """As the profile names it."""
-    inputs: Rows | Table
-    """One row per sample, or the columns of a table, which become rows once the training part is known."""
-    targets: Rows
-    """One row per sample."""
-    class_names: tuple[str, ...] = ()
-    """Names of the classes 0, 1, … where the source knows them."""
-    num_files: int = 0
-    """Files it was read from; 0 when it is no file."""
-    num_bytes: int = 0
-    """Size as stored."""
-
-    @property
-    def table(self) -> Table | None:
-        """The columns of a csv or parquet source."""
-        return self.inputs if isinstance(self.inputs, Table) else None
 
 
 def open_source(name: str, settings: Data, base_dir: Path, *, mmap: bool, like: Source | None = None) -> Source:
     """Read (or map) what ``name`` means; ``like`` is the training source, whose columns and types then hold."""
     if name.startswith("sklearn:"):
         return _load_sklearn(name, settings.columns)
-    files, form = find_files(name, settings.format, base_dir)
+    if is_function(name):
+        return open_function(name, base_dir)
+    located = locate(name, settings.format, base_dir)
+    files, form = located.files, located.format
+    if located.folder is not None:
+        return open_images(name, located.folder)
+    if form in _STREAM_READERS:
+        return _STREAM_READERS[form](name, files, settings)
+    if form == "jsonl":
+        return open_json_lines(name, files, settings, like)
     num_bytes = sum(file.stat().st_size for file in files)
     if form in _TABLE_READERS:
         table = _read_table(files, form, settings.columns, like)
-        return Source(name=name, inputs=table, targets=table.make_targets(), num_files=len(files), num_bytes=num_bytes)
+        return Source(name=name, inputs=table, targets=table.make_targets(), files=tuple(files), num_bytes=num_bytes)
     read = _ARRAY_READERS[form]
     pieces = read(files, settings.columns, mmap and num_bytes > MMAP_BYTES)
     return Source(
         name=name,
         inputs=join_rows([inputs for inputs, _ in pieces]),
         targets=join_rows([targets for _, targets in pieces]),
-        num_files=len(files),
+        files=tuple(files),
         num_bytes=num_bytes,
     )
-
-
-def find_files(name: str, form: str, base_dir: Path) -> tuple[list[Path], str]:
-    """Return the files behind a name in natural order (shard-2 before shard-10) and their format."""
-    if "://" in name:
-        raise DataError(f"{name}: data from afar are not built yet", hint="copy them here and name the path")
-    if form != "auto" and form not in FORMATS.values():
-        raise DataError(f"data.format {form} is not read yet", hint="npz, npy, parquet and csv are")
-    path = base_dir / Path(name).expanduser()
-    if not path.exists():
-        raise DataError(f"{path}: does not exist", hint=f"the path is looked up from {base_dir}")
-    if not path.is_dir():
-        return [path], _get_format(path, form)
-    names = sorted((entry.name for entry in path.iterdir() if entry.is_file()), key=_natural_key)
-    files = [path / entry for entry in names if not entry.startswith((".", "_"))]
-    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
-    known = [file for file in files if (formats[file] == form if form != "auto" else formats[file])]
-    if not known:
-        shown = ", ".join(names[:5]) or "nothing"
-        raise DataError(
-            f"{path}: no {'npz, npy, csv or parquet' if form == 'auto' else form} files; it holds {shown}",
-            hint="name the file or directory that holds the data",
-        )
-    several = sorted({formats[file] for file in known})
-    if len(several) > 1:
-        raise DataError(
-            f"{path}: files of several formats: {', '.join(several)}", hint="choose one of them with data.format"
-        )
-    return known, several[0]
-
-
-def _get_format(path: Path, form: str) -> str:
-    found = FORMATS.get(path.suffix.lower(), "")
-    if form == "auto" and not found:
-        raise DataError(f"{path}: unknown kind of file", hint="set data.format to npz, npy, parquet or csv")
-    return found if form == "auto" else form
-
-
-def _natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part], name
 
 
 Pieces = list[tuple[Rows, Rows]]
@@ -149,13 +95,8 @@ def _read_npy_files(files: Sequence[Path], columns: Columns, mmap: bool) -> Piec
 def _read_table(files: Sequence[Path], form: str, columns: Columns, like: Source | None) -> Table:
     kinds = None
     if like is not None and like.table is not None:
-        train = like.table
-        kinds = get_kinds(train)
-        columns = Columns(
-            inputs=tuple(column.name for column in train.inputs),
-            targets=tuple(column.name for column in train.targets),
-            missing=columns.missing,
-        )
+        kinds = get_kinds(like.table)
+        columns = like.table.get_columns(columns.missing)
     table = _TABLE_READERS[form](files, columns, kinds)
     if not len(table):
         raise DataError(f"{files[0]}: no rows below the header", hint="the data are empty; check how they were written")
@@ -166,6 +107,7 @@ _ARRAY_READERS: dict[str, Callable[[Sequence[Path], Columns, bool], Pieces]] = {
     "npz": _read_npz_files,
     "npy": _read_npy_files,
 }
+_STREAM_READERS: dict[str, Callable[[str, Sequence[Path], Data], Source]] = {"text": open_text, "tokens": open_tokens}
 _TABLE_READERS: dict[str, Callable[[Sequence[Path], Columns, Mapping[str, bool] | None], Table]] = {
     "csv": read_csv,
     "parquet": read_parquet,

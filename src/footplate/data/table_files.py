@@ -17,7 +17,16 @@ from footplate.data.tables import Column, Table
 from footplate.errors import DataError, MissingExtraError
 from footplate.profile.sections.data import Columns
 
-__all__ = ["EMPTY_CELLS", "find_delimiter", "open_csv", "open_parquet", "read_csv", "read_parquet"]
+__all__ = [
+    "EMPTY_CELLS",
+    "ColumnBuilder",
+    "choose_columns",
+    "find_delimiter",
+    "open_csv",
+    "open_parquet",
+    "read_csv",
+    "read_parquet",
+]
 
 EMPTY_CELLS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL"})
 """What counts as an empty cell."""
@@ -35,7 +44,7 @@ def read_csv(files: Sequence[Path], columns: Columns, kinds: Mapping[str, bool] 
     text = {name for name, is_text in (kinds or {}).items() if is_text}
     while True:  # a column found to be text is read again as text: at most once for each column, in practice once
         builders = {
-            name: _Builder(name, is_text=name in text, wants_whole=name in targets) for name in inputs + targets
+            name: ColumnBuilder(name, is_text=name in text, wants_whole=name in targets) for name in inputs + targets
         }
         places = [_read_csv_file(file, header, builders) for file in files]
         found = {name: builder.not_a_number for name, builder in builders.items() if builder.not_a_number}
@@ -124,7 +133,7 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         raise DataError(f"{path}: two columns are called `{twice[0]}`", hint="give each column a name of its own")
 
 
-def _read_csv_file(path: Path, header: list[str], builders: Mapping[str, _Builder]) -> Indices:
+def _read_csv_file(path: Path, header: list[str], builders: Mapping[str, ColumnBuilder]) -> Indices:
     """Feed the wanted columns of one file to the builders and return the line of each row."""
     own = _read_header(path)
     lacking = [name for name in builders if name not in own]
@@ -153,7 +162,7 @@ def _read_csv_file(path: Path, header: list[str], builders: Mapping[str, _Builde
 
 
 @dataclass
-class _Builder:
+class ColumnBuilder:
     """Collects one column piece by piece: numbers, until a cell is none."""
 
     name: str
@@ -165,6 +174,7 @@ class _Builder:
     codes: dict[str, int] = field(default_factory=dict)
 
     def add(self, cells: Sequence[str], file: str, lines: Sequence[int]) -> None:
+        """Take more cells; ``lines`` says where each stands."""
         stripped = [cell.strip() for cell in cells]
         if self.is_text:
             self._note_text(stripped, file, lines)
@@ -192,6 +202,7 @@ class _Builder:
             self.not_a_number = f"{file} from line {lines[0]}: a cell"  # Python reads more spellings than numpy
 
     def build(self) -> Column:
+        """Return the whole column."""
         joined = np.concatenate(self.pieces) if self.pieces else np.zeros(0)
         if not self.is_text:
             return Column(name=self.name, numbers=joined.astype(np.float64), whole=self.whole)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footplate.data.rows import LARGEST, Array, Indices, Rows
 from footplate.errors import DataError
+from footplate.profile.sections.data import Columns
 
 __all__ = [
     "MAX_CATEGORIES",
@@ -80,6 +81,14 @@ class Table:
     def locate(self, index: int) -> str:
         """Return the place of one sample."""
         return self.make_rows(np.empty(len(self))).locate(index)
+
+    def get_columns(self, missing: Literal["error", "mean", "drop"]) -> Columns:
+        """Return the columns by their names, for other files that must have the same."""
+        return Columns(
+            inputs=tuple(column.name for column in self.inputs),
+            targets=tuple(column.name for column in self.targets),
+            missing=missing,
+        )
 
     def make_rows(self, values: Array) -> Rows:
         """Return values of all samples as rows that know their places."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from footplate.data.rows import Array, Rows, describe_shape
-from footplate.data.sources import Source
+from footplate.data.source import Source
+from footplate.data.tasks import is_one_hot
 from footplate.errors import DataError
+from footplate.profile.facts import TaskKind
 from footplate.profile.model import Profile
 
 __all__ = ["Classes", "find_classes", "to_class_numbers"]
 
-_CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
 _MANY_CLASSES = 20
 """From so many different whole numbers on it is asked whether they are classes, if most occur once or twice."""
 
@@ -25,37 +26,38 @@ class Classes:
 
     values: Array
     names: tuple[str, ...]
+    one_hot: bool = False
+    """Whether a target is stored as one number 0 or 1 for each class."""
+    ignored: tuple[int, ...] = ()
+    """Numbers that are no class, where targets have one class for each position."""
 
 
-def find_classes(profile: Profile, source: Source) -> Classes | None:
-    """Return the classes of the training data, or None when the targets are quantities (regression)."""
+def find_classes(profile: Profile, source: Source, task: TaskKind) -> Classes | None:
+    """Return the classes (or labels) of the training data, or None when the targets are quantities or tokens.
+
+    One class for each position is `find_position_classes`'s.
+    """
     targets, loss = source.targets, profile.training.loss.type
-    kind = targets.dtype.kind
-    if kind not in "biufSU":
-        raise DataError(
-            f"{targets.names[0]}: targets of type {targets.dtype} cannot be trained on",
-            hint="write them as numbers, or as text for classes",
-        )
-    single = targets.shape in ((), (1,))
-    if loss in _CLASS_LOSSES:
-        if not single:
-            raise DataError(
-                f"targets of shape {describe_shape(targets.shape)} with training.loss.type {loss}, "
-                "which needs one class per sample",
-                hint="give one class per sample, or use mse for quantities",
-            )
-    elif loss != "auto" or kind == "f" or not single:
-        if kind in "SU":
+    if task in ("regression", "language_model"):
+        if targets.dtype.kind in "SU":
             raise DataError(
                 f"{targets.names[0]}: targets are text, training.loss.type {loss} needs numbers",
                 hint="use cross_entropy for classes, or choose other targets with data.columns.targets",
             )
         return None
+    if task == "multi_label":
+        names = _name_columns(source)
+        return Classes(values=np.arange(len(names)), names=names)
+    if targets.shape not in ((), (1,)):
+        names = _name_columns(source)
+        return Classes(values=np.arange(len(names)), names=names, one_hot=True)
+    kind = targets.dtype.kind
     labels = _read_labels(targets)
     values = np.unique(labels)
     if kind == "f":
         _check_whole(targets, labels, loss)
-    if loss == "auto" and len(values) > _MANY_CLASSES and len(values) * 2 > len(labels):
+    is_guess = loss == "auto" and profile.data.task == "auto" and not source.class_names
+    if is_guess and len(values) > _MANY_CLASSES and len(values) * 2 > len(labels):
         if kind in "SU":
             raise DataError(
                 f"targets are text with {len(values):,} different values in {len(labels):,} samples: no classes",
@@ -63,18 +65,34 @@ def find_classes(profile: Profile, source: Source) -> Classes | None:
             )
         raise DataError(
             f"targets have {len(values):,} different values in {len(labels):,} samples: classes or quantities?",
-            hint="set training.loss.type to mse (quantities) or cross_entropy (classes)",
+            hint="set data.task to regression (quantities) or classification (classes)",
         )
     return _name_classes(profile, source, values, labels)
 
 
+def _name_columns(source: Source) -> tuple[str, ...]:
+    """Return a name for each number of a target: the source's, those of a table's columns, or its number."""
+    count = source.targets.shape[0]
+    if len(source.class_names) == count:
+        return source.class_names
+    if source.table is not None and len(source.table.targets) == count:
+        return tuple(column.name for column in source.table.targets)
+    return tuple(str(label) for label in range(count))
+
+
 def to_class_numbers(source: Source, classes: Classes) -> Rows:
     """Return the targets of a set as class numbers; a class the training data lack is an error with its place."""
-    if source.targets.shape not in ((), (1,)):
+    shape = source.targets.shape
+    if shape != (len(classes.names),) if classes.one_hot else shape not in ((), (1,)):
         raise DataError(
-            f"{source.targets.names[0]}: targets have shape {describe_shape(source.targets.shape)}, "
-            "those of the training data are one class per sample",
+            f"{source.targets.names[0]}: targets have shape {describe_shape(shape)}, "
+            f"those of the training data are one class per sample{', one-hot' if classes.one_hot else ''}",
             hint="give all sets in the same form",
+        )
+    if classes.one_hot and not is_one_hot(source.targets):
+        raise DataError(
+            f"{source.targets.names[0]}: a target holds not exactly one 1",
+            hint="give all sets in the same form, or set data.task: multi_label",
         )
     labels = _read_labels(source.targets)
     if (labels.dtype.kind == "U") != (classes.values.dtype.kind == "U"):
@@ -96,7 +114,11 @@ def to_class_numbers(source: Source, classes: Classes) -> Rows:
 
 
 def _read_labels(targets: Rows) -> Array:
-    labels = np.concatenate([np.asarray(part).reshape(len(part)) for part in targets.parts])
+    """Return the label of each sample; a target that is one-hot is the number of its 1."""
+    parts = [np.asarray(part) for part in targets.make_all().parts]
+    if targets.shape not in ((), (1,)):
+        return np.concatenate([part.argmax(axis=1) for part in parts])
+    labels = np.concatenate([part.reshape(len(part)) for part in parts])
     return labels.astype(str) if labels.dtype.kind == "S" else labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Fault
 from footplate.profile.model import Profile
 from footplate.profile.secrets import resolve_secrets
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
-from footplate.runs.home import get_home
+from footplate.record.home import get_home
 from footplate.runs.launch import check_command
 from footplate.runs.machine import get_device_facts, get_versions
 
@@ -168,10 +169,14 @@ def _get_cache_file(profile: Profile, versions: Mapping[str, str]) -> Path | Non
 
 
 def _list_files(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield name, size and time of change of a file, or of each file in a folder."""
-    for entry in sorted(path.iterdir()) if path.is_dir() else [path]:
-        stat = entry.stat()
-        yield str(entry), stat.st_size, stat.st_mtime_ns
+    """Yield name, size and time of change of a file, or of each file in a folder and below it."""
+    names = [path]
+    if path.is_dir():
+        names = [Path(folder, name) for folder, _, files in os.walk(path, followlinks=True) for name in files]
+    for entry in names:
+        with contextlib.suppress(FileNotFoundError):  # a link to nothing, or gone meanwhile
+            stat = entry.stat()
+            yield str(entry), stat.st_size, stat.st_mtime_ns
 
 
 def _stamp_source() -> int:
@@ -215,6 +220,7 @@ def _build_facts(
         data=_parse_data(data) if isinstance(data, dict) else None,
         device=device,
         num_parameters=seen.get("num_parameters"),
+        has_layers=seen.get("has_layers"),
         versions={**versions, **{k: str(v) for k, v in seen.get("versions", {}).items() if v}},
         missing_paths=missing,
         problems=tuple(_parse_fault(value) for value in seen.get("problems", ())),

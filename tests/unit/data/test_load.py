@@ -295,13 +295,13 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
     [
         ("s3://bucket/x.npz", "data from afar are not built yet"),
         ("nothing.npz", "does not exist"),
-        ("notes.txt", "unknown kind of file"),
+        ("notes.md", "unknown kind of file"),
         ("empty", "it holds nothing"),
         ("mixed", "files of several formats: csv, npz"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_answered(tmp_path: Path, name: str, expected: str) -> None:
-    (tmp_path / "notes.txt").write_text("?")
+    (tmp_path / "notes.md").write_text("?")
     (tmp_path / "empty").mkdir()
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "a.csv").touch()

@@ -12,7 +12,7 @@ import pytest
 from footplate.profile.facts import Fault
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
-from footplate.runs.home import get_home
+from footplate.record.home import get_home
 from footplate.runs.inspect import _parse_fault, inspect
 
 

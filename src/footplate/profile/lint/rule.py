@@ -11,8 +11,9 @@ from footplate.profile.findings import Severity
 from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.model import Profile
 from footplate.profile.size import estimate_memory
+from footplate.profile.tasks import find_tasks_of_loss
 
-__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "get_data", "get_value"]
+__all__ = ["NEEDS", "Check", "Hit", "Rule", "find_horizon", "find_task", "find_tasks", "get_data", "get_value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +92,16 @@ def find_horizon(profile: Profile, facts: Facts) -> Horizon:
 
 
 def find_task(profile: Profile, facts: Facts) -> TaskKind | Literal[""]:
-    """Return ``classification`` or ``regression``, or nothing when only the data could tell and were not seen."""
-    loss = profile.training.loss.type
-    if loss in ("cross_entropy", "binary_cross_entropy"):
-        return "classification"
-    if loss != "auto":
-        return "regression"
-    if facts.data is None:
-        return ""
-    return facts.data.kind
+    """Return what is learnt, or nothing when only the data could tell and were not seen."""
+    tasks = find_tasks(profile, facts)
+    return tasks[0] if len(tasks) == 1 else ""
+
+
+def find_tasks(profile: Profile, facts: Facts) -> tuple[TaskKind, ...]:
+    """Return what may be learnt: what the profile says, else what the data say, else what the loss leaves open."""
+    if profile.data.task != "auto":
+        return (profile.data.task,)
+    possible = find_tasks_of_loss(profile.training.loss.type)
+    if facts.data is not None and facts.data.kind in possible:
+        return (facts.data.kind,)
+    return possible

@@ -6,16 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
+from footplate.profile.facts import TaskKind
 from footplate.profile.fields import Known, Section, Text, key
 
 __all__ = ["FORMATS", "Augmentation", "Columns", "Data", "Preprocessing", "Split"]
 
-FORMATS = ("auto", "npz", "npy", "parquet", "csv", "jsonl", "text", "image_folder")
-"""Formats that are known; the last three are not read yet."""
+FORMATS = ("auto", "npz", "npy", "parquet", "csv", "jsonl", "text", "tokens", "image_folder")
+"""Formats that are read."""
 
-_WORKERS = "data of this kind is gathered whole batches at a time and needs no loader processes"
-_LATER_FORMAT = "not read yet; npz, npy, parquet and csv are"
-_AUGMENT = "augmentation is not built yet"
 
 
 class Split(Section):
@@ -28,12 +26,12 @@ class Split(Section):
 
 
 class Columns(Section):
-    """Which columns (csv, parquet) or arrays (npz) are used."""
+    """Which columns (csv, parquet), fields (jsonl) or arrays (npz) are used."""
 
     inputs: tuple[Text, ...] = key(())
-    """Inputs; empty = `x` of an npz, all columns but the targets of a table."""
+    """Inputs; empty = `x` of an npz, `text` or `x` of jsonl, all columns but the targets of a table."""
     targets: tuple[Text, ...] = key(())
-    """Targets; empty = `y` of an npz, the last column of a table."""
+    """Targets; empty = `y` of an npz, `label` or `y` of jsonl, the last column of a table."""
     missing: Literal["error", "mean", "drop"] = key("error")
     """Empty cells of a table: an error, the column's mean of the training data, or the row is left out."""
 
@@ -68,42 +66,59 @@ class Preprocessing(Section):
 
 
 class Augmentation(Section):
-    """Random changes of the training inputs."""
+    """Random changes of the training inputs, drawn anew for each sample in each epoch; tokens are never changed."""
 
-    enabled: bool = key(False, inactive=_AUGMENT)
+    enabled: bool = key(False)
     """Switches it on."""
-    noise_std: float = key(0.0, ge=0.0, inactive=_AUGMENT)
-    """Standard deviation of the noise that is added."""
-    temporal_jitter_ms: float = key(0.0, ge=0.0, unit="ms", inactive=_AUGMENT)
-    """Largest shift of a sequence in time."""
-    rotation_degrees: float = key(0.0, ge=0.0, le=180.0, unit="degrees", inactive=_AUGMENT)
-    """Largest rotation of an image."""
+    noise_std: float = key(0.0, ge=0.0)
+    """Standard deviation of the noise that is added to each number, after normalising."""
+    temporal_jitter_ms: float = key(0.0, ge=0.0, unit="ms")
+    """Largest shift of a sequence in time, to either side; needs `sampling_rate_hz`."""
+    sampling_rate_hz: float | None = key(None, gt=0.0, unit="positions per second")
+    """How many positions of a sequence make a second: what milliseconds are counted in."""
+    rotation_degrees: float = key(0.0, ge=0.0, le=180.0, unit="degrees")
+    """Largest rotation of an image, to either side; masks turn with it, and what turns in from outside is 0."""
 
 
 class Data(Section):
     """Where the data are and how they are read."""
 
     train_data: Text = key("")
-    """A file, a directory of shards (read in the order of their names), or `sklearn:<set>` (`digits`, `iris`, `wine`,
-    `breast_cancer`, `diabetes`, `linnerud`)."""
+    """A file, a directory of shards (read in the order of their names) or of images, `package.module:function` that
+    returns arrays or a dataset, or `sklearn:<set>` (`digits`, `iris`, `wine`, `breast_cancer`, `diabetes`,
+    `linnerud`)."""
     val_data: Text | None = key(None)
     """Validation data; null = a share of the training data (`split.val`)."""
     test_data: Text | None = key(None)
     """Test data; null = a share of the training data (`split.test`)."""
-    format: Annotated[Text, Known(FORMATS)] = key("auto", inactive_values={"jsonl|text|image_folder": _LATER_FORMAT})
-    """`npz`, `npy`, `parquet` or `csv`; `auto` = found out from the names."""
+    format: Annotated[Text, Known(FORMATS)] = key("auto")
+    """How the data are stored; `auto` = found out from the names. `text` and `tokens` (npy, or bin of uint16) are
+    streams, from which a language model learns."""
+    task: Literal["auto"] | TaskKind = key("auto")
+    """What is learnt; `auto` = found out from the targets, `training.loss.type` and the inputs. `sequence` is one class
+    for each position, `segmentation` one for each pixel."""
+    sequence_length: int = key(256, ge=1, unit="tokens")
+    """Length of one input made from text or tokens: the block of a language model; a text that has a label is cut or
+    filled up to it."""
+    vocab_size: int | None = key(None, ge=2, unit="tokens")
+    """How many different tokens there are. Whole numbers of an array are tokens when it is set; null = 256 for text
+    (its bytes), the largest + 1 for tokens."""
+    ignored_class: int | None = key(None)
+    """Sequence and segmentation: a number in the targets that is no class, such as 255 in masks; -100 always is
+    none."""
     split: Split = key(Split)
     """Shares for validation and test where they have no file of their own."""
     columns: Columns = key(Columns)
     """Columns or arrays that are used."""
-    num_workers: int = key(0, ge=0, unit="processes", inactive=_WORKERS)
-    """Processes that load data."""
-    pin_memory: bool = key(False, inactive=_WORKERS)
-    """Page-locked memory for faster copies to a GPU."""
-    prefetch_factor: int = key(2, ge=1, unit="batches per worker", inactive=_WORKERS)
-    """Batches each worker prepares ahead."""
-    persistent_workers: bool = key(False, inactive=_WORKERS)
-    """Keeps the workers from epoch to epoch."""
+    num_workers: int = key(0, ge=0, unit="processes")
+    """Processes that read and augment the training data ahead; 0 = the training does it itself. Data in memory without
+    augmentation need none, and none are started."""
+    pin_memory: bool = key(False)
+    """Page-locked memory, from which a GPU is filled while it computes; without a GPU it does nothing."""
+    prefetch_factor: int = key(2, ge=1, unit="steps per worker")
+    """Optimiser steps that each process prepares ahead."""
+    persistent_workers: bool = key(True)
+    """Keeps the processes from epoch to epoch; false = ends them with each epoch, which frees their memory."""
     preprocessing: Preprocessing = key(Preprocessing)
     """Normalising and clipping."""
     augmentation: Augmentation = key(Augmentation)

@@ -26,10 +26,12 @@ class PowerManagement(Section):
 class EmbeddedOptimizations(Section):
     """Memory and speed of one device."""
 
-    use_memory_efficient_attention: bool = key(False, inactive=_MEMORY)
-    """Attention that never holds the whole matrix."""
-    gradient_checkpointing: bool = key(False, inactive=_MEMORY)
-    """Computes activations twice instead of keeping them."""
+    use_memory_efficient_attention: bool = key(False)
+    """Allows only attention kernels that never hold the whole matrix of scores (flash, memory-efficient, cuDNN); where
+    none of them can run, the training fails instead of taking the plain one. Without it torch chooses."""
+    gradient_checkpointing: bool = key(False)
+    """Keeps the inputs of each layer only and computes the layer a second time in the backward pass: less memory, about
+    a third more time, the same numbers to the bit."""
     empty_cache_frequency: int | None = key(None, ge=1, unit="optimiser steps", inactive=_MEMORY)
     """Steps between two releases of cached GPU memory."""
     use_cudnn_benchmark: bool | None = key(None)
@@ -40,5 +42,6 @@ class EmbeddedOptimizations(Section):
     """Keeps images in the order that is fastest for convolutions."""
     use_mmap_datasets: bool = key(True)
     """Maps npy and uncompressed npz files into memory instead of reading them."""
-    cache_preprocessed_data: bool = key(False, inactive="a cache of preprocessed data is not built yet")
-    """Keeps preprocessed data on disk."""
+    cache_preprocessed_data: bool = key(False)
+    """Keeps the inputs of files on disk as the network takes them (decoded, encoded, normalised), under
+    `FOOTPLATE_HOME/cache/data`, which may be deleted; other data or another preprocessing is kept anew."""

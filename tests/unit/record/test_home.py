@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from footplate.errors import InputError
-from footplate.runs.home import get_home
+from footplate.record.home import get_home
 
 
 def test_home_is_made_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
