@@ -13,7 +13,7 @@ import numpy as np
 from footplate.data.rows import Array, Rows
 from footplate.errors import DataError
 
-__all__ = ["MMAP_BYTES", "list_arrays", "read_npy", "read_npz"]
+__all__ = ["MMAP_BYTES", "list_arrays", "read_npy", "read_npy_header", "read_npz"]
 
 MMAP_BYTES = 64_000_000
 """Sources larger than this are mapped; smaller ones are faster in memory."""
@@ -37,6 +37,16 @@ def read_npy(path: Path, *, mmap: bool) -> Rows:
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     return _to_rows(array, path.name, mapped=mapped)
+
+
+def read_npy_header(path: Path) -> tuple[tuple[int, ...], int, np.dtype[Any]]:
+    """Return shape, place of the first number, and type of an npy file."""
+    try:
+        with path.open("rb") as file:
+            shape, _, dtype = _read_header(file, path.name)
+            return shape, file.tell(), dtype
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
 
 
 def read_npz(path: Path, names: Sequence[str], *, mmap: bool) -> list[Rows]:

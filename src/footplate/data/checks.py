@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from footplate.data import rows as rows_module
 from footplate.data.rows import LARGEST, Rows, describe_shape
 from footplate.errors import DataError
 from footplate.profile.model import Profile
@@ -22,8 +23,6 @@ __all__ = [
 
 FULL_CHECK_BYTES = 8_000_000_000
 """Data up to this size are looked through number by number before the training starts."""
-LAZY_CHECK_BYTES = 500_000_000
-"""The same for data that are made when they are read."""
 
 
 def check_lengths(name: str, inputs: Rows, targets: Rows) -> None:
@@ -85,7 +84,7 @@ def check_finite(rows: Rows, what: str) -> None:
 
 def get_stride(rows: Rows) -> int:
     """Return n where each n-th piece of very large data is looked at: 1 up to the limit."""
-    limit = LAZY_CHECK_BYTES if rows.is_lazy else FULL_CHECK_BYTES
+    limit = rows_module.LAZY_BYTES if rows.is_lazy else FULL_CHECK_BYTES
     return max(1, -(-rows.num_bytes // limit)) if rows.dtype.kind == "f" else 1
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from footplate.data.array_files import read_npy
+from footplate.data.array_files import read_npy_header
 from footplate.data.images import IMAGE_ENDINGS, ImageFolder, find_images
 from footplate.errors import DataError
 
@@ -112,8 +112,8 @@ def _is_tokens(file: Path) -> bool:
     """Return whether an npy file holds one array [N] of unsigned numbers, and is not named as inputs or targets are."""
     if file.name.lower().startswith(("x", "y")):
         return False
-    rows = read_npy(file, mmap=True)
-    return rows.shape == () and rows.dtype.kind == "u" and rows.dtype.itemsize in (2, 4)
+    shape, _, dtype = read_npy_header(file)
+    return len(shape) == 1 and dtype.kind == "u" and dtype.itemsize in (2, 4)
 
 
 def _make_nothing(path: Path, form: str, names: list[str]) -> DataError:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from footplate.data.rows import Array, Indices, LazyArray, Rows, describe_shape
+from footplate.data import rows
+from footplate.data.rows import Array, Indices, LazyArray, Part, Rows, describe_shape
 from footplate.data.source import Source
 from footplate.errors import DataError
 from footplate.profile.fields import CLASS_PATH
@@ -36,12 +37,7 @@ class _Items(LazyArray):
         made = []
         for index in indices.tolist():
             item = _get_item(self._name, self._dataset, index)[self._which]
-            if item.shape != self.shape[1:]:
-                raise DataError(
-                    f"{self._name}[{index}]: {('inputs', 'targets')[self._which]} have shape "
-                    f"{describe_shape(item.shape)}, those of item 0 {describe_shape(self.shape[1:])}",
-                    hint="all items must have the same shape",
-                )
+            _check_item(self._name, index, ("inputs", "targets")[self._which], item, self.shape[1:])
             made.append(item)
         return np.stack(made) if made else np.zeros((0, *self.shape[1:]), self.dtype)
 
@@ -87,14 +83,34 @@ def _open_dataset(name: str, dataset: Any) -> Source:
             f"{name}: item 0 is another one each time it is read, so that no training could be repeated or resumed",
             hint="draw nothing at random in __getitem__; use data.augmentation",
         )
-    inputs, targets = (_Items(name, dataset, which) for which in (0, 1))
+    items: tuple[Part, Part] = (_Items(name, dataset, 0), _Items(name, dataset, 1))
+    if items[0].nbytes <= rows.LAZY_BYTES:
+        items = _read_all(name, dataset)
+    inputs, targets = items
     return Source(
         name=name,
-        inputs=Rows(parts=(inputs,), names=(name,)),
-        targets=Rows(parts=(targets,), names=(name,)),
+        inputs=Rows(parts=(inputs,), names=(f"{name}: inputs",)),
+        targets=Rows(parts=(targets,), names=(f"{name}: targets",)),
         class_names=tuple(str(label) for label in getattr(dataset, "classes", ()) or ()),
         num_bytes=inputs.nbytes + targets.nbytes,
     )
+
+
+def _read_all(name: str, dataset: Any) -> tuple[Array, Array]:
+    """Return all inputs and targets, with each item asked for once."""
+    pairs = [_get_item(name, dataset, index) for index in range(len(dataset))]
+    for which, what in enumerate(("inputs", "targets")):
+        for index, pair in enumerate(pairs):
+            _check_item(name, index, what, pair[which], pairs[0][which].shape)
+    return np.stack([inputs for inputs, _ in pairs]), np.stack([targets for _, targets in pairs])
+
+
+def _check_item(name: str, index: int, what: str, item: Array, shape: tuple[int, ...]) -> None:
+    if item.shape != shape:
+        raise DataError(
+            f"{name}[{index}]: {what} have shape {describe_shape(item.shape)}, those of item 0 {describe_shape(shape)}",
+            hint="all items must have the same shape",
+        )
 
 
 def _get_item(name: str, dataset: Any, index: int) -> tuple[Array, Array]:

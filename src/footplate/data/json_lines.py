@@ -15,7 +15,7 @@ from footplate.data.rows import Array, Indices, LazyArray, Rows, describe_shape
 from footplate.data.source import Source
 from footplate.data.table_files import ColumnBuilder, choose_columns
 from footplate.data.tables import Table, get_kinds, handle_missing
-from footplate.data.text import NUM_BYTES, ArrayStream, cut_blocks
+from footplate.data.text import MAX_MAPS, NUM_BYTES, ArrayStream, cut_blocks
 from footplate.errors import DataError
 from footplate.profile.sections.data import Columns, Data
 
@@ -61,6 +61,8 @@ class JsonLines:
         owner = int(np.searchsorted(self._starts, index, side="right")) - 1
         row = index - int(self._starts[owner])
         if owner not in self._maps:
+            if len(self._maps) >= MAX_MAPS:  # each keeps a file open
+                self._maps.clear()
             self._maps[owner] = np.asarray(np.memmap(self.files[owner], np.uint8, mode="r"))
         start, stop = self._spans[owner][row]
         try:

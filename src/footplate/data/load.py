@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from footplate.data import checks
+from footplate.data import checks, rows
 from footplate.data.arrays import ArraySet
 from footplate.data.found import Learnt, Part, count_classes, describe_data
 from footplate.data.positions import find_position_classes, number_positions
@@ -27,9 +27,6 @@ from footplate.profile.model import Profile
 __all__ = ["LoadedData", "load_data"]
 
 SETS = ("train", "val", "test")
-WHOLE_BYTES = 500_000_000
-"""Samples that are made when they are read (images, lines) are kept up to this size as stored; more are read each time
-they are used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,9 +109,9 @@ def _open_sources(profile: Profile) -> dict[str, Source]:
 def _make_small(source: Source, *, keep_inputs: bool) -> Source:
     """Read at once what is read sample by sample, where it fits; inputs that are kept on disk are not read yet."""
     inputs, targets = source.inputs, source.targets
-    if isinstance(inputs, Rows) and not keep_inputs and inputs.num_bytes <= WHOLE_BYTES:
+    if isinstance(inputs, Rows) and not (keep_inputs and source.files) and inputs.num_bytes <= rows.LAZY_BYTES:
         inputs = inputs.make_all()
-    if targets.num_bytes <= WHOLE_BYTES:
+    if targets.num_bytes <= rows.LAZY_BYTES:
         targets = targets.make_all()
     return replace(source, inputs=inputs, targets=targets)
 
@@ -169,10 +166,10 @@ def _get_inputs(profile: Profile, source: Source, encoding: tuple[ColumnEncoding
     if (source.table is not None) != bool(encoding):
         told = "is a table, the training data are not" if source.table else "is no table, the training data are"
         raise DataError(f"{source.name} {told}", hint="give all sets in the same form")
-    rows = as_matrix_rows(source.inputs if isinstance(source.inputs, Rows) else encode(source.inputs, encoding))
-    checks.check_input_shape(profile, rows)
-    checks.check_finite(rows, "inputs")
-    return rows
+    inputs = as_matrix_rows(source.inputs if isinstance(source.inputs, Rows) else encode(source.inputs, encoding))
+    checks.check_input_shape(profile, inputs)
+    checks.check_finite(inputs, "inputs")
+    return inputs
 
 
 def _check_alike(inputs: dict[str, Rows], targets: dict[str, Rows]) -> None:
@@ -187,7 +184,7 @@ def _fit_scaler(
     settings = profile.data.preprocessing
     if learnt.vocab_size:
         return Scaler(), ("tokens are not normalised",) if settings.normalize else ()
-    step = max(1, -(-inputs.num_bytes // WHOLE_BYTES)) if inputs.is_lazy else 1
+    step = max(1, -(-inputs.num_bytes // rows.LAZY_BYTES)) if inputs.is_lazy else 1
     scaler = fit_scaler(
         settings,
         "cnn" if learnt.task == "segmentation" else profile.model.architecture,

@@ -16,6 +16,7 @@ from footplate.errors import DataError
 
 __all__ = [
     "LARGEST",
+    "LAZY_BYTES",
     "Array",
     "Indices",
     "LazyArray",
@@ -31,6 +32,9 @@ Indices = NDArray[np.int64]
 
 LARGEST = float(np.finfo(np.float32).max)
 """Numbers beyond it are infinite to the network, which computes in float32."""
+LAZY_BYTES = 500_000_000
+"""Rows that are made when they are read (images, lines) are made once and kept up to this size; more of them are made
+each time they are used."""
 CHUNK_BYTES = 16 << 20
 """Rows are looked through in pieces of this size, so that memory stays constant."""
 

@@ -9,16 +9,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from footplate.data.array_files import read_npy
-from footplate.data.rows import Array, Indices, LazyArray, Rows
+from footplate.data.array_files import read_npy_header
+from footplate.data.rows import Array, Indices, LazyArray, Rows, describe_shape
 from footplate.data.source import Source
 from footplate.errors import DataError
 from footplate.profile.sections.data import Data
 
-__all__ = ["NUM_BYTES", "ArrayStream", "TokenStream", "cut_blocks", "open_text", "open_tokens"]
+__all__ = ["MAX_MAPS", "NUM_BYTES", "ArrayStream", "TokenStream", "cut_blocks", "open_text", "open_tokens"]
 
 NUM_BYTES = 256
 """Tokens of text that is read as its bytes (UTF-8)."""
+MAX_MAPS = 200
+"""Of more files than this none is kept open."""
 _LOOK_BYTES = 8_000_000_000
 """The largest token is looked for in streams up to this size."""
 _CHUNK = 1 << 24
@@ -39,10 +41,28 @@ class TokenStream(Protocol):
         """Return the file in which a token stands, and where."""
 
 
-class ArrayStream:
-    """Tokens in one or several arrays [N], mostly mapped files."""
+class _FileTokens:
+    """Tokens of one file of very many, which is opened for each stretch: a map would keep it open."""
 
-    def __init__(self, parts: Sequence[Array], names: Sequence[str]) -> None:
+    def __init__(self, file: Path, offset: int, length: int, dtype: np.dtype[Any]) -> None:
+        self._file, self._offset, self._length = file, offset, length
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, stretch: slice) -> Array:
+        start, stop, _ = stretch.indices(self._length)
+        tokens = np.fromfile(self._file, self.dtype, stop - start, offset=self._offset + start * self.dtype.itemsize)
+        if len(tokens) != stop - start:
+            raise DataError(f"{self._file}: became shorter while it was read", hint="do not change data in use")
+        return tokens
+
+
+class ArrayStream:
+    """Tokens in one or several arrays [N], or files."""
+
+    def __init__(self, parts: Sequence[Array | _FileTokens], names: Sequence[str]) -> None:
         self._parts = tuple(parts)
         self._names = tuple(names)
         self._starts = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
@@ -95,34 +115,42 @@ class _Blocks(LazyArray):
 
 def open_text(name: str, files: Sequence[Path], settings: Data) -> Source:
     """Open text files as one stream of bytes; they are mapped, not read."""
-    parts = []
-    for file in files:
-        try:
-            size = file.stat().st_size
-            parts.append(np.asarray(np.memmap(file, np.uint8, mode="r")) if size else np.zeros(0, np.uint8))
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error}") from error
+    parts = [_open(file, 0, file.stat().st_size, np.dtype(np.uint8), map_it=len(files) <= MAX_MAPS) for file in files]
     return cut_blocks(name, ArrayStream(parts, [file.name for file in files]), settings, files, NUM_BYTES)
 
 
 def open_tokens(name: str, files: Sequence[Path], settings: Data) -> Source:
     """Open files of tokens: npy arrays [N] of whole numbers, or bin files of uint16; they are mapped, not read."""
-    parts = [_map_tokens(file) for file in files]
+    parts = [_open_token_file(file, map_it=len(files) <= MAX_MAPS) for file in files]
     return cut_blocks(name, ArrayStream(parts, [file.name for file in files]), settings, files, settings.vocab_size)
 
 
-def _map_tokens(file: Path) -> Array:
+def _open_token_file(file: Path, *, map_it: bool) -> Array | _FileTokens:
     if file.suffix.lower() == ".bin":
-        if file.stat().st_size % 2:
-            raise DataError(f"{file}: {file.stat().st_size:,} bytes are no uint16 tokens", hint="write it as npy")
-        return np.asarray(np.memmap(file, np.uint16, mode="r")) if file.stat().st_size else np.zeros(0, np.uint16)
-    rows = read_npy(file, mmap=True)
-    if rows.shape or rows.dtype.kind not in "iu":
+        size = file.stat().st_size
+        if size % 2:
+            raise DataError(f"{file}: {size:,} bytes are no uint16 tokens", hint="write it as npy")
+        return _open(file, 0, size // 2, np.dtype(np.uint16), map_it=map_it)
+    shape, offset, dtype = read_npy_header(file)
+    if len(shape) != 1 or dtype.kind not in "iu":
         raise DataError(
-            f"{file.name} holds {rows.dtype} of shape {[len(rows), *rows.shape]}, not tokens",
+            f"{file.name} holds {dtype} of shape {describe_shape(shape)}, not tokens",
             hint="tokens are one array [N] of uint16 or uint32",
         )
-    return np.asarray(rows.parts[0])
+    return _open(file, offset, shape[0], dtype, map_it=map_it)
+
+
+def _open(file: Path, offset: int, length: int, dtype: np.dtype[Any], *, map_it: bool) -> Array | _FileTokens:
+    if not length:
+        return np.zeros(0, dtype)
+    if file.stat().st_size < offset + length * dtype.itemsize:
+        raise DataError(f"{file}: is shorter than it says", hint="the file is incomplete; write it again")
+    if not map_it:
+        return _FileTokens(file, offset, length, dtype)
+    try:
+        return np.asarray(np.memmap(file, dtype, mode="r", offset=offset, shape=(length,)))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
 
 
 def cut_blocks(name: str, stream: TokenStream, settings: Data, files: Sequence[Path], vocab_size: int | None) -> Source:

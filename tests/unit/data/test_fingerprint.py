@@ -40,3 +40,38 @@ def test_large_data_are_told_apart_by_their_ends(tmp_path: Path, monkeypatch: py
 def test_a_set_of_scikit_learn_has_its_version(tmp_path: Path) -> None:
     found = take(tmp_path, "train_data: 'sklearn:iris'")
     assert found["sets"]["train"]["version"].startswith("scikit-learn 1.")
+
+
+def write_many(folder: Path, num: int = 6) -> None:
+    for i in range(num):
+        (folder / "pictures" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / "pictures" / "ab"[i % 2] / f"{i}.png").write_bytes(bytes([i] * 50))
+
+
+@pytest.mark.parametrize(("full", "hash_of"), [(10**6, "names, sizes and content"), (10, "names, sizes and times")])
+def test_a_folder_of_very_many_files_is_one_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int, hash_of: str
+) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 5)
+    monkeypatch.setattr(module, "FULL_BYTES", full)
+    write_many(tmp_path)
+    (entry,) = take(tmp_path, "train_data: pictures")["sets"]["train"]["files"]
+    assert (entry["path"], entry["num_files"], entry["size"]) == (str(tmp_path / "pictures"), 6, 300)
+    assert entry["hash_of"] == hash_of
+    assert take(tmp_path, "train_data: pictures")["sets"]["train"]["files"] == [entry]
+    (tmp_path / "pictures" / "a" / "2.png").write_bytes(bytes(50))
+    assert take(tmp_path, "train_data: pictures")["sets"]["train"]["files"][0]["sha256"] != entry["sha256"]
+
+
+def test_images_in_folders_are_named_one_by_one(tmp_path: Path) -> None:
+    write_many(tmp_path)
+    files = take(tmp_path, "train_data: pictures")["sets"]["train"]["files"]
+    assert [Path(file["path"]).name for file in files] == ["0.png", "2.png", "4.png", "1.png", "3.png", "5.png"]
+
+
+def test_of_a_function_the_code_is_hashed_and_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def get(): ...")
+    found = take(tmp_path, "train_data: 'mine:get'")["sets"]["train"]
+    assert Path(found["files"][0]["path"]).name == "mine.py"
+    assert found["version"] == "the code is hashed, what it returns is not"
+    assert "lies elsewhere" in take(tmp_path, "train_data: 'json:loads'")["sets"]["train"]["version"]
