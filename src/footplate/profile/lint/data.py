@@ -9,7 +9,7 @@ from math import prod
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Check, Hit, Rule, find_task
+from footplate.profile.lint.rule import Check, Hit, Rule, find_tasks
 from footplate.profile.model import Profile
 
 __all__ = ["RULES"]
@@ -147,7 +147,7 @@ def check_preprocessing(profile: Profile, facts: Facts) -> Iterator[Hit]:
             message=f"{' and '.join(given)} do nothing: normalize is false",
             fix=f"set {_PREPROCESSING}.normalize: true",
         )
-    if settings.normalize_targets and find_task(profile, facts) == "classification":
+    if settings.normalize_targets and "regression" not in find_tasks(profile, facts):
         yield Hit(
             path=f"{_PREPROCESSING}.normalize_targets",
             message="does nothing: the targets are classes",

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from footplate.profile.facts import Facts, TaskKind
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Check, Hit, Rule, find_task, get_value
+from footplate.profile.lint.rule import Check, Hit, Rule, find_tasks, get_value
 from footplate.profile.metrics import KNOWN_METRICS, METRICS, get_metrics, is_smaller_better
 from footplate.profile.model import Profile
+from footplate.profile.tasks import MAX_CONFUSION_CLASSES, TASKS
 
 __all__ = ["RULES"]
 
@@ -26,28 +27,28 @@ def check_metric_task(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """A metric is listed that does not exist for this task.
 
     Accuracy counts right classes: a regression has none. A mean absolute error needs numbers: class labels are none.
-    Such a metric is not computed.
+    Perplexity is that of a language model, `iou` that of a segmentation. Such a metric is not computed.
 
-    To mend it, take it out, or correct the loss if the task is the other one.
+    To mend it, take it out, or correct the loss or `data.task` if the task is the other one.
     """
-    task = find_task(profile, facts)
-    if not task:
-        return
+    tasks = find_tasks(profile, facts)
+    there_are = dict.fromkeys(name for task in tasks for name in get_metrics(task))
     for path in _LISTS:
-        wrong = [name for name in _get_list(profile, path) if _belongs_to_another(name, task)]
+        wrong = [name for name in _get_list(profile, path) if _belongs_to_another(name, tasks)]
         if wrong:
             yield Hit(
                 path=path,
-                also=("training.loss.type",),
-                message=f"{', '.join(wrong)}: not computed, for this is a {task} ({_say_why(profile)})",
-                fix=f"take {', '.join(wrong)} out; there are {', '.join(get_metrics(task))}",
+                also=("data.task" if profile.data.task != "auto" else "training.loss.type",),
+                message=f"{', '.join(wrong)}: not computed, for this is {_say_what(profile, tasks)}",
+                fix=f"take {', '.join(wrong)} out; there are {', '.join(there_are)}",
             )
 
 
 def check_confusion_matrix(profile: Profile, facts: Facts) -> Iterator[Hit]:
-    """A confusion matrix is asked for in a regression.
+    """A confusion matrix is asked for where there is none.
 
-    It counts which classes are mistaken for which; without classes there is nothing to count, and none is written.
+    It counts which classes are mistaken for which. A regression has no classes, a multi-label classification several
+    for one sample, a language model as many as tokens; and of more than 100 classes none is written.
 
     To mend it, set `include_confusion_matrix: false`.
     """
@@ -55,13 +56,16 @@ def check_confusion_matrix(profile: Profile, facts: Facts) -> Iterator[Hit]:
     report = profile.post_training.report
     if not (report.enabled and report.include_confusion_matrix and profile.is_set(path)):
         return
-    if find_task(profile, facts) == "regression":
-        yield Hit(
-            path=path,
-            also=("training.loss.type",),
-            message=f"there are no classes to be mistaken: this is a regression ({_say_why(profile)})",
-            fix=f"set {path}: false",
+    tasks = find_tasks(profile, facts)
+    reason = ""
+    if not any(TASKS[task].has_confusion for task in tasks):
+        reason = f"there are no classes to be mistaken: this is {_say_what(profile, tasks)}"
+    elif facts.data is not None and len(facts.data.classes) > MAX_CONFUSION_CLASSES:
+        reason = (
+            f"none is written of more than {MAX_CONFUSION_CLASSES} classes, and there are {len(facts.data.classes)}"
         )
+    if reason:
+        yield Hit(path=path, also=("training.loss.type",), message=reason, fix=f"set {path}: false")
 
 
 def check_monitor(profile: Profile, facts: Facts) -> Iterator[Hit]:
@@ -165,22 +169,24 @@ def check_final_evaluation(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def _find_monitor_fault(profile: Profile, facts: Facts, monitor: str) -> tuple[str, str]:
     """Return why a monitor has no value and what to watch instead, or nothing."""
     split, name = _split(monitor)
-    task = find_task(profile, facts)
+    tasks = find_tasks(profile, facts)
     close = get_close_matches(name.lower(), KNOWN_METRICS, 1, 0.5)
     if name not in KNOWN_METRICS:
         return f"there is no metric {name!r}", f"val/{close[0] if close else 'loss'}"
     if split != "val" and (split, name) != ("train", "loss"):
         return "while it trains there are metrics of the validation data, and train/loss", f"val/{name}"
-    if task and _belongs_to_another(name, task):
-        return f"it belongs to {METRICS[name].tasks[0]}, and this is a {task} ({_say_why(profile)})", "val/loss"
-    listed = [listed for listed in profile.validation.metrics if not task or listed in get_metrics(task)]
+    if _belongs_to_another(name, tasks):
+        return f"this is {_say_what(profile, tasks)}, which has none such", "val/loss"
+    listed = [listed for listed in profile.validation.metrics if any(listed in get_metrics(task) for task in tasks)]
     if listed and name not in ("loss", *listed):
         return f"validation.metrics lists {', '.join(listed)} only", f"val/{listed[0]}, or add {name} to the list"
     return "", ""
 
 
-def _belongs_to_another(name: str, task: TaskKind) -> bool:
-    return name in METRICS and bool(METRICS[name].tasks) and task not in METRICS[name].tasks
+def _belongs_to_another(name: str, tasks: Sequence[TaskKind]) -> bool:
+    """Return whether a metric is one that none of these tasks has."""
+    belongs = METRICS[name].tasks if name in METRICS else ()
+    return bool(belongs) and not set(belongs) & set(tasks)
 
 
 def _is_watched(profile: Profile, path: str) -> bool:
@@ -193,9 +199,12 @@ def _split(monitor: str) -> tuple[str, str]:
     return split, name
 
 
-def _say_why(profile: Profile) -> str:
-    loss = profile.training.loss.type
-    return f"loss {loss}" if loss != "auto" else "by its targets"
+def _say_what(profile: Profile, tasks: Sequence[TaskKind]) -> str:
+    """Return what is learnt, and how that is known."""
+    words, loss = " or ".join(TASKS[task].words for task in tasks), profile.training.loss.type
+    if profile.data.task != "auto":
+        return f"{words} (data.task)"
+    return f"{words} ({f'loss {loss}' if loss != 'auto' else 'by its targets'})"
 
 
 def _get_list(profile: Profile, path: str) -> tuple[str, ...]:
@@ -211,7 +220,7 @@ def _rule(code: str, title: str, severity: Severity, check: Check) -> Rule:
 
 RULES = (
     _rule("metric-task", "The metric does not exist for this task", Severity.warning, check_metric_task),
-    _rule("confusion-matrix", "A confusion matrix of a regression", Severity.warning, check_confusion_matrix),
+    _rule("confusion-matrix", "A confusion matrix where there is none", Severity.warning, check_confusion_matrix),
     _rule("monitor-not-computed", "A metric is watched that is not computed", Severity.error, check_monitor),
     _rule("monitor-mode", "The watched metric is better the other way round", Severity.error, check_monitor_mode),
     _rule("no-validation-data", "There are no validation data to watch", Severity.warning, check_no_validation),

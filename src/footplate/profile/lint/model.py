@@ -12,6 +12,7 @@ from footplate.profile.lint.rule import Hit, Rule, find_task, get_data
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
 from footplate.profile.size import find_image_shape, find_sequence_shape
+from footplate.profile.tasks import TASKS
 
 __all__ = ["RULES"]
 
@@ -106,44 +107,47 @@ def check_model_argument(profile: Profile, _: Facts) -> Iterator[Hit]:
 def check_loss_task(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """The loss does not fit the targets.
 
-    `binary_cross_entropy` tells two classes apart. `cross_entropy` needs classes, one for each sample: real numbers
-    are no classes.
+    `binary_cross_entropy` tells two classes apart, or is for targets of several labels. `cross_entropy` needs classes,
+    one for each sample, position or pixel: real numbers are no classes. `dice_cross_entropy` is for pixels only.
 
     To mend it, set `training.loss.type: auto`, which chooses by the targets, or the loss that is named.
     """
     data = get_data(facts)
     loss = profile.training.loss.type
-    if loss == "binary_cross_entropy" and len(data.classes) > 2:
+    info = TASKS[data.kind]
+    if loss == "binary_cross_entropy" and data.kind == "classification" and len(data.classes) > 2:
         yield Hit(
             path="training.loss.type",
             message=f"binary_cross_entropy tells 2 classes apart, the data have {len(data.classes)}",
             fix="set training.loss.type: cross_entropy",
         )
-    if loss == "cross_entropy" and (not data.classes or data.target_shape):
+    if loss != "auto" and loss not in info.losses:
         yield Hit(
             path="training.loss.type",
-            message=f"cross_entropy needs one class per sample, the targets are {_describe_targets(facts)}",
-            fix="set training.loss.type: mse",
+            message=f"{loss} does not fit {info.words}; the targets are {_describe_targets(facts)}",
+            fix=f"set training.loss.type: {' or '.join(info.losses)}",
         )
 
 
 def check_label_smoothing(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """Label smoothing is set where there are no class probabilities to smooth.
 
-    It spreads a share of the probability over the wrong classes, in `cross_entropy` only. A regression loss has no
-    probabilities, and `binary_cross_entropy` does not use it.
+    It spreads a share of the probability over the wrong classes, in `cross_entropy` and `dice_cross_entropy` only. A
+    regression loss has no probabilities, and `binary_cross_entropy` does not use it.
 
     To mend it, take `label_smoothing` out.
     """
     training = profile.training
     task = find_task(profile, facts)
-    is_binary = training.loss.type == "binary_cross_entropy"
-    if training.label_smoothing and (task == "regression" or is_binary):
-        loss = training.loss.type if training.loss.type != "auto" else "mse (auto)"
+    loss: str = training.loss.type
+    if loss == "auto" and task:
+        loss = TASKS[task].losses[0]
+    if training.label_smoothing and loss not in ("auto", "cross_entropy", "dice_cross_entropy"):
+        how = " (auto)" if training.loss.type == "auto" else ""
         yield Hit(
             path="training.label_smoothing",
             also=("training.loss.type",),
-            message=f"{training.label_smoothing:g} does nothing: it belongs to cross_entropy, and the loss is {loss}",
+            message=f"{training.label_smoothing:g} does nothing: it belongs to cross_entropy, the loss is {loss}{how}",
             fix="take training.label_smoothing out",
         )
 

@@ -14,7 +14,7 @@ _OPTIMIZE = "quantisation and pruning are not built yet"
 _PLOTS = "plots are not built yet; the numbers are in the report and the journal"
 
 
-TestMetric = Annotated[Text, Known((*KNOWN_METRICS, "perplexity", "latency", "memory_footprint"))]
+TestMetric = Annotated[Text, Known((*KNOWN_METRICS, "latency", "memory_footprint"))]
 """Name of a metric, or of a measurement of the finished model."""
 
 
@@ -49,7 +49,7 @@ class FinalEvaluation(Section):
 
     enabled: bool = key(True)
     """Switches it on."""
-    test_metrics: tuple[TestMetric, ...] = key((), inactive_values={"perplexity": "waits for language models"})
+    test_metrics: tuple[TestMetric, ...] = key(())
     """As `validation.metrics`, and `latency`, `memory_footprint`; empty = all that fit the task."""
     target_latency_ms: float | None = key(None, gt=0, unit="ms")
     """Gate: the median time of one prediction (batch of 1) must not be longer."""
@@ -69,7 +69,7 @@ class Report(Section):
     include_plots: bool = key(False, inactive=_PLOTS)
     """Draws curves."""
     include_confusion_matrix: bool = key(True)
-    """Shows which classes are mistaken for which (classification)."""
+    """Shows which classes are mistaken for which: of samples, positions or pixels, up to 100 classes."""
 
 
 class PostTraining(Section):
