@@ -28,10 +28,11 @@ from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
 from footplate.profile.size import count_parameters
 from footplate.record.exit_codes import CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
-from footplate.record.journal import Journal
-from footplate.record.rundir import RunDir
+from footplate.record.rundir import Attempt, RunDir
+from footplate.trainer.ending import leave_word, send_output_to_rank_log
 from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.place import find_place
 
 if TYPE_CHECKING:
     from footplate.data.load import LoadedData
@@ -61,18 +62,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interrupt.installed():
             return verbs[arguments[0]](arguments[1:], interrupt)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("interrupted before the training started\n")
-        return INTERRUPTED
-    except (InputError, MissingExtraError) as error:
-        return _fail(error, CONFIG_ERROR)
+        return _get_code(error)
     except FootplateError as error:
-        return _fail(error, FAILED)
+        return _fail(error, _get_code(error))
     except Exception as error:  # noqa: BLE001 — the last one to see it says it, and the exit code tells
         if is_out_of_memory(error):
-            return _fail(FootplateError(f"out of memory: {error}", hint=_OUT_OF_MEMORY_HINT), OUT_OF_MEMORY)
+            return _fail(FootplateError(f"out of memory: {error}", hint=_OUT_OF_MEMORY_HINT), _get_code(error))
         traceback.print_exc()
-        return FAILED
+        return _get_code(error)
+
+
+def _get_code(error: BaseException) -> int:
+    """Return the exit code that tells an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, (InputError, MissingExtraError)):
+        return CONFIG_ERROR
+    return OUT_OF_MEMORY if not isinstance(error, FootplateError) and is_out_of_memory(error) else FAILED
 
 
 def _share_cores() -> None:
@@ -88,19 +96,36 @@ def _share_cores() -> None:
 def _train(arguments: list[str], interrupt: Interrupt) -> int:
     """Train the profile of a run directory."""
     run, profile = _open(arguments)
-    _start_logging(profile)
-    data = _load_data(profile)
-    from footplate.data.fingerprint import fingerprint
-
-    run.write_json("data.json", fingerprint(profile))
     attempt = run.get_attempt(int(os.environ.get("FOOTPLATE_ATTEMPT", "1")))
     attempt.path.mkdir(parents=True, exist_ok=True)
-    with Journal(attempt.journal_path()) as journal:
+    rank = find_place(profile).rank
+    stderr = send_output_to_rank_log(attempt, rank)
+    try:
+        code, step = _train_attempt(run, attempt, profile, rank, interrupt)
+    except BaseException as error:
+        leave_word(attempt, rank, _get_code(error), error=error, step=None, stderr=stderr)
+        raise
+    leave_word(attempt, rank, code, step=step, stderr=stderr)
+    return code
+
+
+def _train_attempt(run: RunDir, attempt: Attempt, profile: Profile, rank: int, interrupt: Interrupt) -> tuple[int, int]:
+    """Train as one of the processes; return the exit code and the optimiser steps done."""
+    _start_logging(profile, rank)
+    data = _load_data(profile)
+    if rank == 0:
+        from footplate.data.fingerprint import fingerprint
+
+        run.write_json("data.json", fingerprint(profile))
+    with _torch_needed():
+        from footplate.trainer.ranks import open_journal
+        from footplate.trainer.training import train_model
+        from footplate.trainer.world import open_world
+    with open_journal(attempt, rank) as journal, open_world(profile) as world:
         journal.event("data", found=list(data.found))
-        with _torch_needed():
-            from footplate.trainer.training import train_model
-        result = train_model(profile, data, run, journal, interrupt)
-    return INTERRUPTED if result["stopped_by"] == "interrupted" or interrupt.requested else DONE
+        result = train_model(profile, data, run, journal, interrupt, world)
+    was_interrupted = result["stopped_by"] == "interrupted" or interrupt.requested
+    return INTERRUPTED if was_interrupted else DONE, result["steps"]
 
 
 def _measure(arguments: list[str], interrupt: Interrupt) -> int:
@@ -207,11 +232,11 @@ def _load_data(profile: Profile) -> LoadedData:
     return data
 
 
-def _start_logging(profile: Profile) -> None:
-    """Send the log to stdout, line by line, and to the profile's file."""
+def _start_logging(profile: Profile, rank: int = 0) -> None:
+    """Send the log to stdout, line by line, and that of the first process to the profile's file."""
     settings = profile.logging
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if settings.log_file is not None:
+    if settings.log_file is not None and rank == 0:
         file = profile.base_dir / (settings.log_dir or "") / settings.log_file
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
-from footplate.profile.sections.distributed import Distributed
 
-__all__ = ["Horizon", "get_declared_processes", "get_evaluation_interval", "get_horizon", "get_num_processes"]
+__all__ = ["Horizon", "get_evaluation_interval", "get_horizon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Horizon:
     """The length of a training that nothing stops early."""
 
     effective_batch: int
-    """Samples of one optimiser step: batch size × accumulation × processes."""
+    """Samples of one optimiser step: batch size × accumulation × processes that take samples of their own."""
     steps_per_epoch: int
     """Optimiser steps of one pass over the training data; the last one may have fewer samples."""
     total_steps: int
@@ -45,7 +45,7 @@ def get_horizon(profile: Profile, num_train: int, *, num_val: int | None = None)
     means that there is.
     """
     training = profile.training
-    effective = training.batch_size * training.gradient_accumulation_steps * get_num_processes(profile)
+    effective = training.batch_size * training.gradient_accumulation_steps * get_declared_mesh(profile).data
     per_epoch = -(-num_train // effective)
     max_epochs = training.get_max_epochs()
     by_epochs = None if max_epochs is None else max_epochs * per_epoch
@@ -77,20 +77,6 @@ def get_evaluation_interval(profile: Profile, steps_per_epoch: int) -> int | Non
         return None
     frequency = None if strategy == "epoch_end" else profile.training.eval_frequency
     return max(1, steps_per_epoch if frequency is None else frequency)
-
-
-def get_num_processes(profile: Profile) -> int:
-    """Return how many processes train together: one as long as distributed training is not built."""
-    told = Distributed.model_fields["enabled"].json_schema_extra
-    is_inactive = isinstance(told, dict) and bool(told.get("inactive"))
-    return 1 if is_inactive else get_declared_processes(profile)
-
-
-def get_declared_processes(profile: Profile) -> int:
-    """Return how many processes the profile asks for: ``num_gpus``, else ``world_size``, else 1."""
-    if not profile.distributed.enabled:
-        return 1
-    return profile.resources.num_gpus or profile.distributed.world_size or 1
 
 
 def _get_earliest_stop(profile: Profile, interval: int | None, evaluations: int | None) -> int | None:

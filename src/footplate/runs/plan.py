@@ -14,16 +14,18 @@ from typing import Any
 from footplate.errors import PlanError
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.findings import Finding, Severity
-from footplate.profile.horizon import Horizon, get_horizon, get_num_processes
+from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.lint import lint
+from footplate.profile.mesh import get_declared_mesh, get_num_processes
 from footplate.profile.model import Profile
 from footplate.profile.size import MemoryEstimate, count_parameters, estimate_memory
 from footplate.quantities import format_count
+from footplate.record.restart import RestartPolicy
 from footplate.runs.launch import JobSpec
 from footplate.runs.plan_text import render_plan, wrap
 from footplate.runs.verdict import Verdict, get_verdict
 
-__all__ = ["Measurement", "Plan", "plan"]
+__all__ = ["Measurement", "Plan", "get_command", "get_num_started", "get_restart", "plan"]
 
 _BYTES_PER_WEIGHT = 4  # weights are kept in float32 whatever precision they are trained in
 _NUM_WEIGHT_FILES = 2  # the best and the last
@@ -131,6 +133,9 @@ class Plan:
             plan=self.to_json(),
             sidecar_interval_s=monitoring.health_check_interval,
             sampler_without=tuple(name for name, wanted in left_out.items() if not wanted),
+            num_processes=get_num_started(self.profile),
+            restart=get_restart(self.profile),
+            resume_args=self.profile.entrypoint.resume_args,
         )
 
     def _get_env(self) -> Mapping[str, str]:
@@ -231,6 +236,19 @@ def plan(
     )
 
 
+def get_num_started(profile: Profile) -> int:
+    """Return how many processes the command starts that each leave a word about their end."""
+    if profile.entrypoint.is_set or profile.distributed.rank is not None:
+        return 1
+    return get_num_processes(profile)
+
+
+def get_restart(profile: Profile) -> RestartPolicy:
+    """Return after what a training is started again: after a preemption always, it has left a checkpoint."""
+    wish = profile.fault_tolerance
+    return RestartPolicy(after_failure=wish.auto_restart, max_restarts=wish.max_restarts, delay_s=wish.restart_delay)
+
+
 def _get_name(profile: Profile) -> str:
     given = profile.resources.job_name or profile.metadata.profile_name
     return given or Path(profile.file).stem or "training"
@@ -246,7 +264,13 @@ def get_command(profile: Profile) -> tuple[str, ...]:
     if entry.module:
         return (sys.executable, "-m", entry.module, *entry.args)
     # -P: a json.py in the current directory is the user's, not for Footplate to import
-    return (sys.executable, "-P", "-m", "footplate.worker", "train", "{run_dir}")
+    python = (sys.executable, "-P", "-m")
+    worker = (*python, "footplate.worker", "train", "{run_dir}")
+    count = get_num_processes(profile)
+    if count == 1 or profile.distributed.rank is not None:
+        return worker
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "--max-restarts", "0")
+    return (*python, *launcher, "--no-python", *worker)
 
 
 def _data_to_json(facts: Facts) -> dict[str, object] | None:
@@ -264,6 +288,8 @@ def _data_to_json(facts: Facts) -> dict[str, object] | None:
         "target_dtype": data.target_dtype,
         "classes": list(data.classes),
         "class_counts": list(data.class_counts),
+        "task": data.kind,
+        "vocab_size": data.vocab_size,
         "num_bytes": data.num_bytes,
     }
 
@@ -284,8 +310,8 @@ def _machine_to_json(machine: DeviceFacts | None) -> dict[str, object] | None:
 def _horizon_to_json(profile: Profile, facts: Facts, horizon: Horizon | None) -> dict[str, object] | None:
     if horizon is None or facts.data is None:
         return None
-    training, processes = profile.training, get_num_processes(profile)
-    batch = f"({training.batch_size} × {training.gradient_accumulation_steps} × {processes})"
+    training, mesh = profile.training, get_declared_mesh(profile)
+    batch = f"({training.batch_size} × {training.gradient_accumulation_steps} × {mesh.data})"
     per_epoch, steps = format_count(horizon.steps_per_epoch, "step"), format_count(horizon.total_steps, "step")
     epochs, samples = format_count(horizon.num_epochs, "epoch"), format_count(facts.data.num_train, "sample")
     length = f"× {epochs} = {steps}" if horizon.ends_by == "max_epochs" else f"ends at max_steps: {steps} = {epochs}"

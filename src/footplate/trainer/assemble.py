@@ -18,7 +18,7 @@ from footplate.trainer.evaluate import Judge
 from footplate.trainer.feed import Feed
 from footplate.trainer.metrics import choose_metrics
 from footplate.trainer.optim import build_optimizer
-from footplate.trainer.parallel import Parallel
+from footplate.trainer.parallel import fit_optimizer, make_parallel, seed_processes, spread
 from footplate.trainer.precision import Precision
 from footplate.trainer.reproducible import set_seeds, set_up_torch
 from footplate.trainer.stepper import Stepper
@@ -26,6 +26,8 @@ from footplate.trainer.task import Task, check_model_fits, make_task
 from footplate.trainer.world import World
 
 __all__ = ["Parts", "assemble"]
+
+_ALONE = World()
 
 _EVALUATION_BATCHES = {"language_model": 1}
 """An evaluation takes four training batches at once, for it keeps no gradients and no activations; but the outputs of a
@@ -48,6 +50,11 @@ class Parts:
     train: Feed
     horizon: Horizon
 
+    @property
+    def data_world(self) -> World:
+        """The processes that take samples of their own; some of all where layers are split."""
+        return self.stepper.parallel.data
+
     def get_learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         return get_learning_rate(self.profile.training, step, self.horizon.total_steps)
@@ -67,23 +74,26 @@ class Parts:
         )
 
 
-def assemble(profile: Profile, data: LoadedData) -> Parts:
+def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts:
     """Build all parts from the profile and the data, with every random number started from the seed.
 
     Raises InputError when the device is not there or the model does not fit the data.
     """
-    world = World()
-    device = choose_device(profile.device, profile.resources.num_gpus)
-    set_up_torch(profile, device)
+    device = choose_device(profile.device, profile.resources.num_gpus, None if world.size == 1 else world.local_rank)
+    set_up_torch(profile, device, world.num_threads)
     set_seeds(profile.reproducibility.seed)
     training = profile.training
     task = make_task(training, data.facts, data.scaler)
     precision = Precision(training.mixed_precision, device)
     model = build_model(profile, data.facts.signature).to(device)
-    train = Feed(data.train, device, world)
+    parallel = make_parallel(profile, world)
+    train = Feed(data.train, device, parallel.data)
     inputs = next(train.iterate(2)).inputs
     check_model_fits(model, task, inputs, name=profile.model.architecture)
+    model, called, parallel = spread(model, profile, parallel, device)
     optimizer = build_optimizer(training, model.parameters(), device)
+    fit_optimizer(optimizer)
+    seed_processes(profile.reproducibility.seed, parallel)
     return Parts(
         profile=profile,
         data=data,
@@ -93,11 +103,11 @@ def assemble(profile: Profile, data: LoadedData) -> Parts:
         task=task,
         precision=precision,
         stepper=Stepper(
-            model=model,
+            model=called,
             task=task,
             optimizer=optimizer,
             precision=precision,
-            parallel=Parallel(world=world),
+            parallel=parallel,
             parameters=[parameter for group in optimizer.param_groups for parameter in group["params"]],
             max_grad_norm=training.max_grad_norm,
             sum_losses=training.loss.reduction == "sum",

@@ -9,11 +9,26 @@ from footplate.errors import InputError
 __all__ = ["choose_device", "describe_device", "synchronize"]
 
 
-def choose_device(name: str, num_gpus: int | None = None) -> torch.device:
+def choose_device(name: str, num_gpus: int | None = None, local_rank: int | None = None) -> torch.device:
     """Return the device for ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
-    ``num_gpus`` is `resources.num_gpus`: 0 makes ``auto`` the CPU, 1 or more asks for a GPU.
+    ``num_gpus`` is `resources.num_gpus`: 0 makes ``auto`` the CPU, 1 or more asks for a GPU. Of several processes on
+    a machine each has the GPU of its number, ``local_rank``, which becomes torch's current one.
     """
+    device = _choose_kind(name, num_gpus)
+    if local_rank is None or device.type != "cuda":
+        return device
+    there = torch.cuda.device_count()
+    if local_rank >= there:
+        raise InputError(
+            f"distributed: process {local_rank} of this machine has no GPU of its own; there are {there}",
+            hint=f"set resources.num_gpus: {there}, or device: cpu",
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _choose_kind(name: str, num_gpus: int | None) -> torch.device:
     available = _get_available()
     if name == "auto":
         if num_gpus and available[0] == "cpu":

@@ -17,6 +17,7 @@ from footplate.profile.sections.post_training import FinalEvaluation
 from footplate.trainer.device import synchronize
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.feed import Feed
+from footplate.trainer.sharding import is_sharded
 
 __all__ = ["FinalResult", "get_size_mb", "judge_finally", "measure_latency_ms"]
 
@@ -57,7 +58,7 @@ def judge_finally(
     if not asked or "memory_footprint" in asked or settings.target_memory_mb is not None:
         result.metrics["test/memory_mb"] = get_size_mb(judge.model)
     if not asked or "latency" in asked or settings.target_latency_ms is not None:
-        latency = measure_latency_ms(judge.model, sample, should_stop)
+        latency = _measure_one_prediction(judge, sample, should_stop)
         if latency is not None:
             result.metrics["test/latency_ms"] = latency
     limits = {"latency_ms": settings.target_latency_ms, "memory_mb": settings.target_memory_mb}
@@ -66,6 +67,15 @@ def judge_finally(
         if limit is not None and value is not None:
             result.gates.append({"name": name, "limit": limit, "value": value, "passed": value <= limit})
     return result
+
+
+def _measure_one_prediction(judge: Judge, sample: Tensor, should_stop: Callable[[], bool]) -> float | None:
+    """Return the first process's time of one prediction; None where it takes all of them to make one."""
+    if is_sharded(judge.model):
+        _log.info("latency is not measured: no process has the whole network; `footplate predict` loads it whole")
+        return None
+    latency = measure_latency_ms(judge.model, sample, should_stop) if judge.world.is_first else None
+    return judge.world.broadcast(latency)
 
 
 def measure_latency_ms(

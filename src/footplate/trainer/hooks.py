@@ -113,10 +113,13 @@ class BestWeights(Hook):
     frequent and the model is large, writing each improvement would take longer than training.
     """
 
-    def __init__(self, model: nn.Module, path: Path, journal: Journal, *, metric: str, mode: str) -> None:
+    def __init__(
+        self, model: nn.Module, path: Path, journal: Journal, *, metric: str, mode: str, writes: bool = True
+    ) -> None:
         self._model = model
         self._path = path
         self._journal = journal
+        self._writes = writes
         self._smaller = wants_smaller(metric, mode)
         self._waiting: Mapping[str, Tensor] | None = None
         self._written_at = -math.inf
@@ -129,7 +132,9 @@ class BestWeights(Hook):
     def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         value = _get_monitored(metrics, self.metric, "validation.save_best_metric")
         if (value < self.value) if self._smaller else (value > self.value):  # never true for NaN
-            self._waiting = get_weights(self._model) if self._is_due() else copy_weights(self._model)
+            # Sharded weights are collected here, by all processes together; one of them writes them.
+            weights = get_weights(self._model) if self._is_due() else copy_weights(self._model)
+            self._waiting = weights if self._writes else None
             self.value, self.step, self.metrics = value, progress.step, dict(metrics)
             self._journal.event("best", step=progress.step, metric=self.metric, value=value)
         self._write_if_due()

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from footplate.errors import RunFailedError
+from footplate.trainer.world import World
 
 __all__ = ["Meter", "Reading"]
+
+_ALONE = World()
 
 _MAX_WAITING = 1000
 """Losses kept on the device at most; more are read before the next reading is due."""
@@ -43,11 +46,13 @@ class Meter:
     Losses are kept as tensors and averaged in float64 by what they truly weigh.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world: World = _ALONE) -> None:
+        self._world = world
         self._losses: list[Tensor] = []
         self._weights: list[int | Tensor] = []
         self._steps: list[int] = []
         self._grad_norm: Tensor | None = None
+        self._wrong: tuple[int, float] | None = None
         self._sum = self._sum_since_evaluation = 0.0
         self._weight = self._weight_since_evaluation = 0.0
         self._samples = 0
@@ -76,8 +81,9 @@ class Meter:
     def pause(self) -> float:
         """Stop the clock for an evaluation; return the mean loss since the last one."""
         self._collect()
+        total, weight = self._share(self._sum_since_evaluation, self._weight_since_evaluation)
         self._paused = time.perf_counter()
-        return self._sum_since_evaluation / max(1, self._weight_since_evaluation)
+        return total / max(1, weight)
 
     def go_on(self, *, evaluated: bool) -> None:
         """Let the clock run again; an evaluation that was broken off counts as none."""
@@ -93,11 +99,12 @@ class Meter:
         self._collect()
         if step == self._last_step:
             return None
+        total, weight = self._share(self._sum, self._weight)
         now = time.perf_counter()
         seconds = max(now - self._since, 1e-9)
         reading = Reading(
             step=step,
-            loss=self._sum / max(1, self._weight),
+            loss=total / max(1, weight),
             learning_rate=learning_rate,
             grad_norm=None if self._grad_norm is None else float(self._grad_norm),
             samples_per_s=self._samples / seconds,
@@ -113,8 +120,10 @@ class Meter:
             return
         values = torch.stack(self._losses).cpu().numpy().astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(values))
-        if len(wrong):
-            raise _describe_divergence(float(values[wrong[0]]), self._steps[wrong[0]])
+        if len(wrong) and self._wrong is None:
+            self._wrong = self._steps[wrong[0]], float(values[wrong[0]])
+            if self._world.size == 1:
+                raise _describe_divergence(*self._wrong)
         weights = np.asarray([float(weight) for weight in self._weights])
         total, weight = float(values @ weights), float(weights.sum())
         self._sum += total
@@ -123,11 +132,22 @@ class Meter:
         self._weight_since_evaluation += weight
         self._losses, self._weights, self._steps = [], [], []
 
+    def _share(self, total: float, weight: float) -> tuple[float, float]:
+        """Return what the losses of all processes add up to; a loss that is no number in one of them ends all."""
+        if self._world.size == 1:
+            return total, weight
+        every = self._world.gather((total, weight, self._wrong))
+        wrong = [(*one, rank) for rank, (_, _, one) in enumerate(every) if one is not None]
+        if wrong:
+            raise _describe_divergence(*min(wrong, key=lambda one: one[0]))
+        return sum(one[0] for one in every), sum(one[1] for one in every)
 
-def _describe_divergence(value: float, step: int) -> RunFailedError:
+
+def _describe_divergence(step: int, value: float, rank: int | None = None) -> RunFailedError:
     what = "NaN" if math.isnan(value) else "infinite"
+    where = "" if rank is None else f" in process {rank}"
     return RunFailedError(
-        f"the loss became {what} at step {step:,}; the training stops",
+        f"the loss became {what} at step {step:,}{where}; the training stops",
         hint="try, in this order: a smaller training.learning_rate, scheduler.warmup_steps, "
         "training.max_grad_norm: 1.0, data.preprocessing.normalize: true; "
         "debug: {enabled: true, detect_anomaly: true} names the operation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -51,12 +51,16 @@ class Precision:
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
 
     def finish_gradients(
-        self, optimizer: Optimizer, parameters: Sequence[nn.Parameter], max_grad_norm: float | None
+        self,
+        optimizer: Optimizer,
+        parameters: Sequence[nn.Parameter],
+        max_grad_norm: float | None,
+        clip: Callable[[Sequence[nn.Parameter], float], Tensor] = nn.utils.clip_grad_norm_,
     ) -> Tensor | None:
         """Unscale and clip the gradients; return their norm before where they are clipped."""
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
-        return None if max_grad_norm is None else nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        return None if max_grad_norm is None else clip(parameters, max_grad_norm)
 
     def update(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
         """Move the weights and clear the gradients."""

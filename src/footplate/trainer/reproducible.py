@@ -13,10 +13,15 @@ from footplate.profile.model import Profile
 __all__ = ["set_seeds", "set_up_torch"]
 
 
-def set_up_torch(profile: Profile, device: torch.device) -> None:
-    """Set what holds for the whole process: threads, deterministic operations, the speed of matrix products."""
-    if profile.resources.num_cpus is not None:
-        torch.set_num_threads(profile.resources.num_cpus)
+def set_up_torch(profile: Profile, device: torch.device, num_threads: int | None = None) -> None:
+    """Set what holds for the whole process: threads, deterministic operations, the speed of matrix products.
+
+    ``num_threads`` is this process's share of the cores; None where it has them all.
+    """
+    if num_threads is None:
+        num_threads = profile.resources.num_cpus
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     deterministic = profile.reproducibility.deterministic
     if deterministic and device.type == "cuda":
         # cuBLAS reads it when the GPU is first used, and without it gives other bits each time.
@@ -26,6 +31,8 @@ def set_up_torch(profile: Profile, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = _wants_benchmark(profile) and not deterministic
     torch.backends.cudnn.allow_tf32 = profile.embedded_optimizations.use_tf32
     torch.set_float32_matmul_precision("high" if profile.embedded_optimizations.use_tf32 else "highest")
+    # Without the plain kernel only those are left that never hold the whole matrix of scores.
+    torch.backends.cuda.enable_math_sdp(not profile.embedded_optimizations.use_memory_efficient_attention)
     torch.autograd.set_detect_anomaly(profile.debug.enabled and profile.debug.detect_anomaly)
 
 

@@ -13,11 +13,16 @@ __all__ = ["IsDue", "make_is_due"]
 IsDue = Callable[[Progress], bool]
 
 
-def make_is_due(profile: Profile, evaluation_interval: int | None) -> IsDue:
-    """Return what says after a step whether an evaluation is due: by steps, by time, or at the end of each epoch."""
+def make_is_due(
+    profile: Profile, evaluation_interval: int | None, by_first: Callable[[IsDue], IsDue] = lambda is_due: is_due
+) -> IsDue:
+    """Return what says after a step whether an evaluation is due: by steps, by time, or at the end of each epoch.
+
+    ``by_first`` makes a clock that all processes go by of the first one's.
+    """
     strategy = profile.validation.strategy
     if strategy == "time_interval":
-        return _make_timer(profile.validation.interval or 600.0)
+        return by_first(_make_timer(profile.validation.interval or 600.0))
     if strategy != "epoch_end" and profile.training.eval_frequency is not None and evaluation_interval is not None:
         return lambda progress: progress.step % evaluation_interval == 0
     return lambda progress: progress.position == 0

@@ -60,7 +60,7 @@ class Stepper:
                 share = weight * self.parallel.loss_factor / total
                 self.precision.backward(loss if isinstance(share, float) and share == 1 else loss * share)
             losses.append((loss.detach(), weight))
-        norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm)
+        norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm, self.parallel.clip)
         if self.on_gradients is not None:
             self.on_gradients()
         self.precision.update(self.optimizer, self.parameters)
@@ -80,7 +80,7 @@ class Stepper:
         if self.sum_losses:
             return weights, 1.0
         total: float | Tensor = sum(weights)
-        world = self.parallel.world
+        world = self.parallel.data
         if world.size > 1:
             total = float(world.sum(np.asarray([float(total)]))[0])
         return weights, total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1.0)

@@ -12,22 +12,29 @@ from footplate.data.load import LoadedData
 from footplate.profile.model import Profile
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
+from footplate.trainer.agreement import Agreement
 from footplate.trainer.architectures import count_model_parameters, get_model_section
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.device import describe_device
+from footplate.trainer.ending import note_step
 from footplate.trainer.feed import Feed
 from footplate.trainer.final import FinalResult, judge_finally
 from footplate.trainer.hooks import BestWeights, Hook, JournalWriter, LogWriter, StopEarly, choose_monitor
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.loop import Loop, run_loop
 from footplate.trainer.meter import Meter
+from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
+from footplate.trainer.ranks import watch_ranks
 from footplate.trainer.recovery import Recovery
 from footplate.trainer.saver import Saver
 from footplate.trainer.schedule import make_is_due
-from footplate.trainer.weights import get_weights, load_weights, save_description, save_weights
+from footplate.trainer.weights import load_weights, save_description, save_from_first
+from footplate.trainer.world import World
 
 __all__ = ["train_model"]
+
+_ALONE = World()
 
 _FINAL_LIMIT_S = 5.0
 """After an interruption the final evaluation may take so long; the one who interrupted is waiting."""
@@ -35,20 +42,22 @@ _log = logging.getLogger("footplate")
 
 
 def train_model(
-    profile: Profile, data: LoadedData, run: RunDir, journal: Journal, interrupt: Interrupt
+    profile: Profile, data: LoadedData, run: RunDir, journal: Journal, interrupt: Interrupt, world: World = _ALONE
 ) -> dict[str, Any]:
     """Train the profile's model on the data, write weights, metrics and result.json; return the result.
 
     A request to stop is answered after the current step: the weights are saved, and what was reached is judged.
+    Of several processes all call it, and the first one writes.
     """
-    parts = assemble(profile, data)
+    parts = assemble(profile, data, world)
     run.artifacts.mkdir(exist_ok=True)
-    save_description(run.artifacts / "model.json", get_model_section(profile), data, parts.task)
+    if world.is_first:
+        save_description(run.artifacts / "model.json", get_model_section(profile), data, parts.task)
     _announce(parts, journal)
-    progress, meter = Progress(num_train=len(parts.train)), Meter()
+    progress, meter = Progress(num_train=len(parts.train)), Meter(world)
     with interrupt.deferred():
         best = _train(parts, progress, meter, run.artifacts, journal, interrupt)
-        save_weights(get_weights(parts.model), run.artifacts / "last.safetensors")
+        save_from_first(parts.model, run.artifacts / "last.safetensors", world)
         _choose_best(parts, best, run.artifacts)
         final = _judge(parts, interrupt)
         was_interrupted = progress.stopped_by == "interrupted"
@@ -58,7 +67,8 @@ def train_model(
         if final.metrics:
             journal.metrics(progress.step, final.metrics)
         journal.event("interrupted" if was_interrupted else "finish", step=progress.step, by=progress.stopped_by)
-        run.write_json("result.json", result)
+        if world.is_first:
+            run.write_json("result.json", result)
         _report(result)
     return result
 
@@ -90,8 +100,11 @@ def _train(
 ) -> BestWeights:
     """Run the loop with the hooks that the profile asks for; return the one that kept the best weights."""
     profile, training = parts.profile, parts.profile.training
-    validation = Feed(parts.data.val, parts.device, parts.world)
+    validation = Feed(parts.data.val, parts.device, parts.data_world)
     hooks, best, monitored = _make_hooks(parts, artifacts, journal)
+    agreement = Agreement(parts.world, lambda: "interrupted" if interrupt.requested else "")
+    hooks += watch_ranks(parts, agreement, journal)
+    hooks += make_monitors(parts, recovery, journal)
     judge = parts.make_judge(profile.validation.metrics, *monitored)
     loop = Loop(
         stepper=parts.stepper,
@@ -103,14 +116,18 @@ def _train(
         total_steps=parts.horizon.total_steps,
         ends_by=parts.horizon.ends_by,
         log_frequency=training.log_frequency,
-        is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval),
-        evaluate=lambda: judge.evaluate(validation, should_stop=lambda: interrupt.requested),
+        is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first),
+        evaluate=lambda: judge.evaluate(validation, should_stop=lambda: bool(agreement.find_stop())),
         hooks=hooks,
         saver=Saver(),
-        find_stop=lambda: "interrupted" if interrupt.requested else "",
+        find_stop=agreement.find_stop,
     )
     try:
         run_loop(loop, progress, meter)
+        agreement.close()
+    except Exception as error:
+        note_step(error, progress.step)
+        raise
     finally:
         best.write()
     return best
@@ -124,7 +141,7 @@ def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[H
     best_metric = choose_monitor(profile.validation.save_best_metric, key=best_key, has_validation=has_validation)
     file = artifacts / "model.safetensors"
     mode = profile.validation.save_best_mode
-    best = BestWeights(parts.model, file, journal, metric=best_metric, mode=mode)
+    best = BestWeights(parts.model, file, journal, metric=best_metric, mode=mode, writes=parts.world.is_first)
     writer = JournalWriter(journal, with_throughput=profile.monitoring.track_throughput)
     hooks: list[Hook] = [writer, LogWriter(parts.horizon.total_steps), best]
     monitored = [best_metric]
@@ -140,8 +157,9 @@ def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
     """Put the best weights into the model; without any evaluation the last ones are the best there are."""
     file = artifacts / "model.safetensors"
     if best.step is None:
-        save_weights(get_weights(parts.model), file)
+        save_from_first(parts.model, file, parts.world)
     else:
+        parts.world.broadcast(None)  # the first process has written it
         load_weights(parts.model, file)
 
 
@@ -155,7 +173,7 @@ def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
         return interrupt.requested if deadline is None else time.monotonic() > deadline
 
     sample = next(parts.train.iterate(1)).inputs
-    test = Feed(parts.data.test, parts.device, parts.world)
+    test = Feed(parts.data.test, parts.device, parts.data_world)
     return judge_finally(settings, parts.make_judge(settings.test_metrics), test, sample, should_stop)
 
 

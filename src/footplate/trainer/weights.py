@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from safetensors.torch import load_model as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ from footplate.errors import NotFoundError, RecordError
 from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures import build_network
+from footplate.trainer.sharding import gather_weights, is_sharded, scatter_weights
 from footplate.trainer.task import Task
+from footplate.trainer.world import World
 
 __all__ = [
     "copy_weights",
@@ -28,12 +31,18 @@ __all__ = [
     "load_weights",
     "read_signature",
     "save_description",
+    "save_from_first",
     "save_weights",
 ]
 
 
 def get_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name; one that several layers share is there once, under its first name."""
+    """Return parameters and buffers by name; one that several layers share is there once, under its first name.
+
+    Of weights of which each process holds a part the whole is returned, in main memory: all processes must call it.
+    """
+    if is_sharded(model):
+        return gather_weights(model)
     found: dict[tuple[object, ...], tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         found.setdefault((tensor.data_ptr() or name, tensor.shape, tensor.stride()), (name, tensor))
@@ -42,7 +51,8 @@ def get_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the weights in main memory, which further steps do not change."""
-    return {name: tensor.to("cpu", copy=True) for name, tensor in get_weights(model).items()}
+    weights = get_weights(model)
+    return weights if is_sharded(model) else {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
@@ -66,11 +76,22 @@ def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
         raise
 
 
+def save_from_first(model: nn.Module, path: Path, world: World) -> None:
+    """Write a model's weights from the first process; all must call it, and the file is there when it returns."""
+    weights = get_weights(model)
+    if world.is_first:
+        save_weights(weights, path)
+    world.broadcast(None)
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Put saved weights into a model of the same shape."""
     if not path.is_file():
         raise NotFoundError(f"{path}: there are no weights")
-    load_tensors(model, str(path))
+    if is_sharded(model):
+        scatter_weights(model, load_file(str(path)))
+    else:
+        load_tensors(model, str(path))
 
 
 def save_description(path: Path, model: Model, data: LoadedData, task: Task) -> None:

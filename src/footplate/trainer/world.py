@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-__all__ = ["World"]
+from footplate.errors import FootplateError, InputError, RunFailedError
+from footplate.profile.model import Profile
+from footplate.trainer.device import choose_device
+from footplate.trainer.place import Place, count_threads, find_place
+
+__all__ = ["World", "open_world"]
 
 T = TypeVar("T")
+
+_FAILED = "footplate/failed"
+_ASK_FOR_CAUSE_S = 2.0
+"""A process whose exchange broke waits so long for the word of the one that failed first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One process of ``size``. Alone it tells itself; every method is then free."""
+    """One process of ``size``. Alone it tells itself; every method is then free.
+
+    What is told goes over a group of its own on the CPU, beside the exchange of gradients. Every wait has a limit,
+    `distributed.timeout`. A thread beside the training needs a world of its own: ``split_off``.
+    """
 
     rank: int = 0
     """Number of this process, from 0."""
@@ -23,6 +44,12 @@ class World:
     """Processes that train together."""
     local_rank: int = 0
     """Number of this process on its machine, from 0."""
+    group: Any = field(default=None, repr=False, compare=False)
+    """torch's group over gloo; None when alone."""
+    num_threads: int | None = None
+    """Threads this process computes with; None where it is alone and the profile or torch says it."""
+    timeout_s: float = 600.0
+    """Longest wait for another process."""
 
     @property
     def is_first(self) -> bool:
@@ -31,12 +58,133 @@ class World:
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of the values of all processes, the same bits in each; all must call it."""
-        return values
+        if self.size == 1:
+            return values
+        mine = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64).reshape(-1))
+        every = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(every, mine, group=self.group)
+        total = np.zeros(mine.shape, dtype=np.float64)
+        for part in every:  # in the order of the ranks, so that every process adds up alike
+            total += part.numpy()
+        return total.reshape(np.shape(values))
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes, by rank; all must call it."""
-        return [value]
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
     def broadcast(self, value: T) -> T:
         """Return the first process's value; all must call it."""
-        return value
+        if self.size == 1:
+            return value
+        box: list[Any] = [value if self.is_first else None]
+        dist.broadcast_object_list(box, group=self.group, group_src=0)
+        return box[0]  # type: ignore[no-any-return]
+
+    def split_off(self) -> World:
+        """Return the same processes with a group of its own, for a thread; all must call it, in the same order."""
+        if self.size == 1:
+            return self
+        ranks = dist.get_process_group_ranks(self.group)
+        return replace(self, group=_make_group(ranks, self.timeout_s))
+
+    def choose(self, groups: Sequence[Sequence[int]]) -> World:
+        """Return the world of the one of these groups of ranks that this process is in; all must call it alike."""
+        if len(groups) == 1:
+            return self
+        made = {tuple(ranks): _make_group(list(ranks), self.timeout_s) if len(ranks) > 1 else None for ranks in groups}
+        mine = next(ranks for ranks in made if self.rank in ranks)
+        return replace(self, rank=mine.index(self.rank), size=len(mine), group=made[mine])
+
+
+@contextmanager
+def open_world(profile: Profile) -> Iterator[World]:
+    """Meet the other processes, and part from them at the end without waiting for one another.
+
+    A process that fails says so to the others, whose exchange with it breaks: they end with its reason. Raises
+    InputError when the devices or the meeting place cannot be had.
+    """
+    place = find_place(profile)
+    if place.size == 1:
+        yield World()
+        return
+    device = choose_device(profile.device, profile.resources.num_gpus, place.local_rank)
+    store = _meet(profile, place, device)
+    timeout_s = profile.distributed.timeout
+    group = _make_group(list(range(place.size)), timeout_s)
+    try:
+        yield World(
+            rank=place.rank,
+            size=place.size,
+            local_rank=place.local_rank,
+            group=group,
+            num_threads=count_threads(profile, place),
+            timeout_s=timeout_s,
+        )
+    except Exception as error:
+        first = _tell_failure(store, place.rank, error)
+        if first is not None:
+            raise RunFailedError(f"process {first['rank']} failed: {first['reason']}") from error
+        raise
+    dist.destroy_process_group()
+
+
+def _meet(profile: Profile, place: Place, device: torch.device) -> Store:
+    settings = profile.distributed
+    backend = settings.backend
+    if backend == "auto":
+        backend = "nccl" if device.type == "cuda" else "gloo"
+    if backend == "nccl" and device.type != "cuda":
+        raise InputError(
+            f"distributed.backend: nccl needs NVIDIA GPUs, and this training computes on {device}",
+            hint="set distributed.backend: auto",
+        )
+    timeout = timedelta(seconds=settings.timeout)
+    try:
+        store, _, _ = next(rendezvous(settings.init_method, place.rank, place.size, timeout=timeout))
+        store.set_timeout(timeout)
+        dist.init_process_group(
+            backend,
+            store=PrefixStore("training", store),
+            rank=place.rank,
+            world_size=place.size,
+            timeout=timeout,
+            device_id=device if backend == "nccl" else None,
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise RunFailedError(
+            f"process {place.rank} of {place.size} does not find the others at {settings.init_method} "
+            f"within {settings.timeout:g} s: {error}",
+            hint="look whether all were started and whether they reach MASTER_ADDR and MASTER_PORT",
+        ) from error
+    return PrefixStore("words", store)
+
+
+def _make_group(ranks: list[int], timeout_s: float) -> Any:
+    return dist.new_group(ranks, backend="gloo", timeout=timedelta(seconds=timeout_s))
+
+
+def _tell_failure(store: Store, rank: int, error: Exception) -> dict[str, Any] | None:
+    """Leave word that this process fails; return the word of the one that failed before, when there is one."""
+    reason = error.message if isinstance(error, FootplateError) else f"{type(error).__name__}: {error}"
+    mine = json.dumps({"rank": rank, "reason": reason.strip()})
+    with suppress(Exception):  # the one who keeps the words may be gone
+        if not _is_broken_exchange(error):
+            told = store.compare_set(_FAILED, "", mine).decode()
+        else:
+            store.wait([_FAILED], timedelta(seconds=_ASK_FOR_CAUSE_S))
+            told = store.get(_FAILED).decode()
+        first: dict[str, Any] = json.loads(told)
+        return first if first["rank"] != rank else None
+    return None
+
+
+def _is_broken_exchange(error: BaseException) -> bool:
+    """Return whether an error came of another process that has gone, or that did not come in time."""
+    words = ("gloo", "nccl", "connection closed by peer", "connection reset", "timed out", "broken pipe")
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from footplate.profile.horizon import get_declared_processes, get_horizon, get_num_processes
+from footplate.profile.horizon import get_horizon
 from footplate.profile.model import Profile
 
 
@@ -89,9 +89,11 @@ def test_early_stopping_needs_one_evaluation_more_than_its_patience(patience: in
     assert (horizon.earliest_stop, horizon.can_stop_early) == (stop, can)
 
 
-def test_processes_are_declared_but_one_trains_until_distributed_is_built() -> None:
-    profile = _profile(distributed={"enabled": True, "world_size": 8}, resources={"num_gpus": 4})
-    assert get_declared_processes(profile) == 4
-    assert get_num_processes(profile) == 1
-    assert get_declared_processes(_profile(distributed={"enabled": True, "world_size": 8})) == 8
-    assert get_declared_processes(_profile(distributed={"world_size": 8})) == 1
+def test_processes_that_take_samples_of_their_own_make_the_batch_larger() -> None:
+    for strategy, batch in (("ddp", 80), ("fsdp", 80), ("tensor", 10), ("fsdp+tensor", 40)):
+        profile = _profile(
+            training={"batch_size": 10},
+            distributed={"enabled": True, "strategy": strategy},
+            resources={"num_gpus": 8},
+        )
+        assert get_horizon(profile, 800).effective_batch == batch

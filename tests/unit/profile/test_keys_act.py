@@ -11,7 +11,7 @@ import pytest
 from footplate.profile.explain import KeyInfo, all_keys
 
 SOURCE = Path(__file__).resolve().parents[3] / "src" / "footplate"
-ARITHMETIC = ("load.py", "horizon.py", "schedule.py", "size.py")
+ARITHMETIC = ("load.py", "horizon.py", "mesh.py", "schedule.py", "size.py")
 """Files of the profile that act; the others only declare, check or explain keys."""
 COMPARED = {
     "metadata.target_platform",

@@ -10,8 +10,8 @@ from typing import Any
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.horizon import get_num_processes
 from footplate.profile.lint.rule import Check, Hit, Rule, find_horizon
+from footplate.profile.mesh import get_num_processes
 from footplate.profile.model import Profile
 from footplate.profile.size import (
     MemoryEstimate,

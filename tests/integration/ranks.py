@@ -1,0 +1,113 @@
+"""Runs under torchrun: several checks in one group of processes, for starting them takes longest.
+
+``python -m torch.distributed.run --standalone --nproc-per-node N ranks.py CHECK…``; the first process prints a line of
+JSON for each check.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from footplate.data.load import load_data
+from footplate.profile.load import load_profile_text
+from footplate.profile.model import Profile
+from footplate.trainer.assemble import Parts, assemble
+from footplate.trainer.optim import set_learning_rate
+from footplate.trainer.progress import Progress
+from footplate.trainer.weights import get_weights
+from footplate.trainer.world import World, open_world
+
+MLP = """
+model: {architecture: mlp, hidden_size: 16, num_layers: 3}
+data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}
+training: {optimizer: adamw, learning_rate: 0.01, weight_decay: 0.1, max_grad_norm: 0.5, max_epochs: 2}
+"""
+TRANSFORMER = """
+model: {architecture: transformer, hidden_size: 16, num_layers: 2, num_attention_heads: 4, dropout: 0.0}
+data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}
+training: {optimizer: sgd, momentum: 0.9, learning_rate: 0.03, max_grad_norm: 0.5, max_epochs: 2}
+"""
+# Adam would make steps of the same size of gradients that are 0 but for their rounding: those of the keys' bias.
+
+
+def load(text: str, *overrides: str) -> Profile:
+    return load_profile_text(text, overrides=["device=cpu", *overrides])
+
+
+def train(parts: Parts, batch_size: int, steps: int) -> Tensor:
+    """Train some steps as the loop does; return the norm of the gradients of the last one."""
+    progress = Progress(num_train=len(parts.train))
+    parts.model.train()
+    norm = torch.zeros(())
+    for _ in range(steps):
+        set_learning_rate(parts.stepper.optimizer, parts.get_learning_rate(progress.step))
+        step = parts.train.take(
+            parts.profile.reproducibility.seed, progress.epoch, progress.position, parts.horizon.effective_batch
+        )
+        result = parts.stepper.take_step(step, batch_size)
+        progress.count(step.num_samples)
+        norm = result.grad_norm if result.grad_norm is not None else norm
+    return norm
+
+
+def compare(here: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """Return the largest relative difference of a tensor, by norms in float64."""
+    assert here.keys() == wanted.keys(), (sorted(here), sorted(wanted))
+    worst = 0.0
+    for name, tensor in wanted.items():
+        difference = torch.linalg.vector_norm(here[name].double() - tensor.double())
+        worst = max(worst, float(difference / torch.linalg.vector_norm(tensor.double()).clamp(min=1e-12)))
+    return worst
+
+
+def check_equal(world: World, text: str, strategy: str, *overrides: str) -> dict[str, Any]:
+    """Train with all processes and with one of the same global batch; return how far they are apart."""
+    declared = ("distributed.enabled=true", f"distributed.world_size={world.size}", f"distributed.strategy={strategy}")
+    many = load(text, "training.batch_size=7", *declared, *overrides)
+    data = load_data(many)
+    parts = assemble(many, data, world)
+    each = parts.horizon.effective_batch
+    steps = parts.horizon.steps_per_epoch + 2  # over the smaller last one of an epoch
+    norm = train(parts, 4, steps)  # cut into smaller batches: they add up
+    weights = get_weights(parts.model)
+
+    one = load(text, f"training.batch_size={each}", *overrides)
+    alone = assemble(one, data)
+    wanted_norm = train(alone, each, steps)
+    told = {
+        "difference": compare(weights, get_weights(alone.model)),
+        "norm": abs(float(norm) - float(wanted_norm)) / float(wanted_norm),
+        "steps": steps,
+        "batch": each,
+        "moved": compare(get_weights(assemble(one, data).model), get_weights(alone.model)),
+    }
+    return max(world.gather(told), key=lambda one: one["difference"])
+
+
+def main() -> None:
+    world_size = int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    profile = load(MLP, "distributed.enabled=true", f"distributed.world_size={world_size}", "distributed.timeout=60")
+    with open_world(profile) as world:
+        for name in sys.argv[1:]:
+            if name.startswith("equal:"):
+                _, network, strategy = name.split(":")
+                told = check_equal(world, {"mlp": MLP, "transformer": TRANSFORMER}[network], strategy)
+            else:
+                told = CHECKS[name](world)
+            if world.is_first:
+                sys.stdout.write(json.dumps({"check": name, **told}) + "\n")
+                sys.stdout.flush()
+
+
+CHECKS: dict[str, Callable[[World], dict[str, Any]]] = {}
+
+if __name__ == "__main__":
+    main()
