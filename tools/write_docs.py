@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import click
 
 import footplate.errors
 from footplate.cli import PURPOSES, VERBS
 from footplate.errors import FootplateError
+from footplate.profile.architectures import ARCHITECTURES, HUGGING_FACE, INPUT_WORDS, Architecture
 from footplate.profile.explain import KeyInfo, all_keys
+from footplate.profile.facts import TaskKind
 
 __all__ = ["FOLDER", "PAGES"]
 
@@ -157,6 +160,42 @@ def render_errors() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_architectures() -> str:
+    """Return the page of all architectures: what each learns, takes and is set by."""
+    tasks = get_args(TaskKind)
+    lines = [
+        "# Architectures",
+        "",
+        _MARK,
+        "",
+        "`model.architecture` takes one of these, or [a class of yours](../guides/own-model.md), for which nothing is",
+        "excluded. When to choose which is told in [the guide](../guides/architectures.md).",
+        "",
+        f"| architecture | what it is | {' | '.join(f'`{task}`' for task in tasks)} |",
+        f"|---|---|{'---|' * len(tasks)}",
+    ]
+    every: dict[str, Architecture] = {**ARCHITECTURES, "hf:PATH": HUGGING_FACE}
+    for name, entry in every.items():
+        marks = ("yes" if task in entry.tasks else "—" for task in tasks)
+        lines.append(f"| `{name}` | {entry.title} | {' | '.join(marks)} |")
+    lines += ["", "What comes out for each sample, by the task:", "", "| task | outputs |", "|---|---|"]
+    lines += [f"| `{task}` | {OUTPUTS[task]} |" for task in tasks]
+    lines += ["", "| architecture | takes | keys of `model` |", "|---|---|---|"]
+    for name, entry in every.items():
+        takes = "; ".join(INPUT_WORDS[kind] for kind in entry.inputs)
+        keys = ", ".join(f"`{key}`" for key in entry.keys) or "none: its config.json decides"
+        lines.append(f"| `{name}` | {takes} | {keys} |")
+    return "\n".join(lines) + "\n"
+
+
+OUTPUTS = {
+    "classification": "[K]: a logit for each class",
+    "regression": "as many numbers as a target has",
+    "multi_label": "[K]: a logit for each label",
+    "sequence": "[L, K]: a logit for each class at each position",
+    "language_model": "[L, V]: a logit for each token that may come next, at each position",
+    "segmentation": "[K, H, W]: a logit for each class at each pixel",
+}
 EXIT_CODES = {
     0: "done",
     1: "the run failed, or Footplate could not do its work",
@@ -184,7 +223,12 @@ def to_anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-PAGES: dict[str, Callable[[], str]] = {"keys.md": render_keys, "cli.md": render_cli, "errors.md": render_errors}
+PAGES: dict[str, Callable[[], str]] = {
+    "keys.md": render_keys,
+    "cli.md": render_cli,
+    "errors.md": render_errors,
+    "architectures.md": render_architectures,
+}
 
 
 def main(*, check: bool) -> int:

@@ -136,6 +136,7 @@ def make_facts(changes: Mapping[str, Any]) -> Facts:
         missing_paths=tuple((key, path) for key, path in changes.get("missing_paths", ())),
         problems=tuple(Fault(*texts) for texts in changes.get("problems", ())),
         step_s=changes.get("step_s"),
+        has_layers=changes.get("has_layers"),
     )
 
 

@@ -153,7 +153,7 @@ def _inspect(_arguments: list[str], _interrupt: Interrupt) -> int:
 def _look(profile: Profile) -> dict[str, Any]:
     problems: list[dict[str, str]] = []
     not_checked: list[str] = []
-    data, num_parameters = None, None
+    data, num_parameters, has_layers = None, None, None
     try:
         from footplate.data.load import load_data
 
@@ -169,27 +169,28 @@ def _look(profile: Profile) -> dict[str, Any]:
             num_parameters = count_parameters(profile.model, data.facts.signature)
         if num_parameters is None or ":" in profile.training.optimizer:
             try:
-                num_parameters = _build(profile, data, problems)
+                num_parameters, has_layers = _build(profile, data, problems)
             except MissingExtraError as error:
                 not_checked.append(f"model: {_say(error)}")
     return {
         "data": None if data is None else dataclasses.asdict(data.facts),
         "num_parameters": num_parameters,
+        "has_layers": has_layers,
         "versions": _get_versions(),
         "problems": problems,
         "not_checked": not_checked,
     }
 
 
-def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -> int | None:
-    """Build what code of the user's decides, note its problems, and return how many parameters the network has.
+def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -> tuple[int | None, bool | None]:
+    """Build what code of the user's decides, note its problems; return the network's parameters, and if it has layers.
 
     The network is given two samples: that it does not take them is known before anything starts.
     """
     with _torch_needed():
         import torch
 
-        from footplate.trainer.architectures import build_model, count_model_parameters
+        from footplate.trainer.architectures import build_model, count_model_parameters, get_layer_stack
         from footplate.trainer.feed import Feed
         from footplate.trainer.optim import build_optimizer
         from footplate.trainer.task import check_model_fits, make_task
@@ -201,12 +202,12 @@ def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -
         check_model_fits(model, task, inputs, name=profile.model.architecture)
     except InputError as error:
         problems.append(_make_problem("model.architecture", error))
-        return None
+        return None, None
     try:
         build_optimizer(profile.training, model.parameters(), cpu)
     except InputError as error:
         problems.append(_make_problem("training.optimizer", error))
-    return count_model_parameters(model)
+    return count_model_parameters(model), get_layer_stack(model) is not None
 
 
 def _make_problem(key: str, error: FootplateError) -> dict[str, str]:

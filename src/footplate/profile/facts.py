@@ -124,6 +124,8 @@ class Facts:
     """The machine, or None when it is another one."""
     num_parameters: int | None = None
     """Parameters of the network."""
+    has_layers: bool | None = None
+    """Whether a network that was built has a stack of layers; None where none was built."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions found: python, pytorch, cuda, cudnn, tensorrt."""
     missing_paths: tuple[tuple[str, str], ...] = ()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
-from footplate.profile.facts import DeviceFacts, Facts, Signature
+from footplate.profile.architectures import find_image_shape, find_sequence_shape
+from footplate.profile.costs import count_flops, count_parameters, find_cost
+from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.model import Profile
-from footplate.profile.sections.model import Model
 from footplate.profile.sections.training import Training
 from footplate.quantities import format_size
 
 __all__ = [
     "MemoryEstimate",
+    "count_flops",
     "count_parameters",
     "estimate_memory",
     "find_device_kind",
@@ -77,44 +77,6 @@ class MemoryEstimate:
         return f"{text} → {format_size(self.total_gb * 1e9)}{more}"
 
 
-def count_parameters(model: Model, signature: Signature) -> int | None:
-    """Return the number of trainable parameters of a built-in architecture, exactly.
-
-    None for a class of the user's, for an architecture that is not built, and where the data's shape does not fit.
-    """
-    input_shape, num_outputs = signature.input_shape, signature.num_outputs
-    if model.architecture == "mlp":
-        return _count_mlp(model, prod(input_shape), num_outputs)
-    if model.architecture == "cnn" and (image := find_image_shape(input_shape)):
-        return _count_cnn(model, image[0], num_outputs)
-    if model.architecture == "transformer" and (sequence := find_sequence_shape(input_shape)):
-        return _count_transformer(model, sequence, num_outputs)
-    return None
-
-
-def find_image_shape(input_shape: Sequence[int]) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of an input as the cnn reads it, or None when it is no image.
-
-    [H, W] has one channel; of three sizes the last is the channels when it is at most 4 and the first is more.
-    """
-    if len(input_shape) == 2:
-        return 1, input_shape[0], input_shape[1]
-    if len(input_shape) != 3:
-        return None
-    first, second, third = input_shape
-    return (third, first, second) if third <= 4 < first else (first, second, third)
-
-
-def find_sequence_shape(input_shape: Sequence[int]) -> tuple[int, int] | None:
-    """Return (positions, features) of an input as the transformer reads it, or None when it is a single number.
-
-    [F] is a sequence of F single numbers; [H, W, …] one of H positions with all the rest as features.
-    """
-    if not input_shape:
-        return None
-    return input_shape[0], prod(input_shape[1:])
-
-
 def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
     """Return the memory one device needs for this training, or None when the data or the parameters are not known."""
     data = facts.data
@@ -129,7 +91,9 @@ def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
         return None
     device = find_device_kind(profile, facts) or "cpu"
     is_half = profile.training.mixed_precision.enabled
-    values = _count_activations(model, data.signature)
+    cost = find_cost(model, data.signature)
+    computes_again = profile.embedded_optimizations.gradient_checkpointing
+    values = None if cost is None else cost.count_kept(computes_again=computes_again)
     return MemoryEstimate(
         num_parameters=num_parameters,
         parameter_parts=_get_parameter_parts(profile.training),
@@ -182,38 +146,6 @@ def is_built_without_cuda(facts: Facts) -> bool:
     return facts.versions.get("pytorch", "").endswith("+cpu")
 
 
-def _count_mlp(model: Model, num_inputs: int, num_outputs: int) -> int:
-    width = model.hidden_size
-    return (
-        num_inputs * width
-        + width
-        + (model.num_layers - 1) * (width * width + width)
-        + width * num_outputs
-        + num_outputs
-    )
-
-
-def _count_cnn(model: Model, channels: int, num_outputs: int) -> int:
-    count = 0
-    for block in range(model.num_layers):
-        width = model.hidden_size * 2**block
-        count += channels * width * 9 + 2 * width  # 3 × 3 convolution without bias, batch norm
-        channels = width
-    return count + channels * num_outputs + num_outputs
-
-
-def _count_transformer(model: Model, sequence: tuple[int, int], num_outputs: int) -> int:
-    length, features = sequence
-    width = model.hidden_size
-    inner = model.intermediate_size or 4 * width
-    attention = 4 * (width * width + width)
-    feed_forward = width * inner + inner + inner * width + width
-    norms = 2 * 2 * width
-    embedding = features * width + width + (model.max_position_embeddings or length) * width
-    head = 2 * width + width * num_outputs + num_outputs
-    return embedding + model.num_layers * (attention + feed_forward + norms) + head
-
-
 def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
     """Return what is kept for each parameter: float32, with half-precision copies of the weights under autocast."""
     name = training.optimizer.lower()
@@ -229,48 +161,6 @@ def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
     if training.mixed_precision.enabled:
         parts.append(("half-precision copy", 2))
     return tuple(part for part in parts if part[1])
-
-
-def _count_activations(model: Model, signature: Signature) -> int | None:
-    """Return how many values of one sample are kept for the backward pass; None where the inside is not known.
-
-    An estimate, between what torch keeps and twice that, for the backward pass needs room too: what each operation
-    keeps, by the operations of the built-in networks. For a transformer layer this is 8·hidden + 2·intermediate a
-    position, the count of Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198) without the matrix of scores,
-    which scaled_dot_product_attention does not keep, plus one sum a head and two numbers a norm; dropout keeps
-    its masks.
-    """
-    input_shape, num_outputs = signature.input_shape, signature.num_outputs
-    per_layer = 3 if model.dropout else 2
-    if model.architecture == "mlp":
-        return prod(input_shape) + model.num_layers * model.hidden_size * per_layer + num_outputs
-    if model.architecture == "cnn" and (image := find_image_shape(input_shape)):
-        return _count_image_activations(model, image) + num_outputs
-    if model.architecture == "transformer" and (sequence := find_sequence_shape(input_shape)):
-        length, features = sequence
-        inner = model.intermediate_size or 4 * model.hidden_size
-        layer = (
-            8 * model.hidden_size
-            + 2 * inner
-            + model.num_attention_heads
-            + 4
-            + (2 * model.hidden_size + inner if model.dropout else 0)
-        )
-        ends = features + 2 * model.hidden_size + 2  # what goes in, and the last norm
-        return length * (ends + model.num_layers * layer) + model.hidden_size + num_outputs
-    return None
-
-
-def _count_image_activations(model: Model, image: tuple[int, int, int]) -> int:
-    channels, height, width = image
-    values = channels * height * width
-    for block in range(model.num_layers):
-        channels = model.hidden_size * 2**block
-        values += 3 * channels * height * width  # convolution, batch norm, activation
-        if min(height, width) >= 2:
-            height, width = height // 2, width // 2
-            values += 2 * channels * height * width  # pooled values, and the 64-bit place of each maximum
-    return values
 
 
 def _format_count(count: int) -> str:

@@ -79,7 +79,8 @@ def test_the_older_spelling_of_dropout_holds_where_the_newer_is_not_given() -> N
 @pytest.mark.parametrize(
     ("keys", "shape", "words"),
     [
-        ({"architecture": "resnet"}, (4,), "not built in; there are: mlp, cnn, transformer"),
+        ({"architecture": "resnet"}, (4,), "resnet takes images ([H, W], [C, H, W] or [H, W, C])"),
+        ({"architecture": "transfomer"}, (4,), "not built in; there are: mlp, cnn, transformer, resnet"),
         ({"architecture": "cnn"}, (4,), "an input of this data is [4]"),
         ({"architecture": "transformer", "max_position_embeddings": 3}, (5, 2), "a sequence of the data has 5"),
         ({"architecture": "transformer", "hidden_size": 10}, (5, 2), "(4) does not divide model.hidden_size (10)"),

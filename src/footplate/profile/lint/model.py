@@ -6,39 +6,66 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from footplate.profile.architectures import ARCHITECTURES, MODEL_KEYS, find_misfit, get_architecture
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
 from footplate.profile.lint.rule import Hit, Rule, find_task, get_data
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
-from footplate.profile.size import find_image_shape, find_sequence_shape
+from footplate.profile.size import find_device_kind
 from footplate.profile.tasks import TASKS
 
 __all__ = ["RULES"]
 
 _TRANSFORMERS = ("transformer", "lightweight_transformer", "gpt")
-_TRANSFORMER_ONLY = ("num_attention_heads", "intermediate_size", "attention_dropout", "max_position_embeddings")
+_WITH_KERNELS = ("transformer", "gpt")
+"""Architectures whose attention is torch's scaled_dot_product_attention."""
+
+
+def check_architecture_task(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """The architecture does not learn what the data ask for.
+
+    Each architecture answers for a whole sample, for each position of a sequence or for each pixel of an image, and
+    not every one can do each: the table is in [the reference](../reference/architectures.md). A bidirectional network
+    cannot be a language model: it sees the token that it must predict.
+
+    To mend it, choose an architecture that the message names, or a class of your own.
+    """
+    yield from _find_misfit(profile, facts, "task", "direction")
 
 
 def check_architecture_shape(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """The network cannot take inputs of the data's shape.
 
-    A `cnn` takes images: [height, width], [channels, height, width] or [height, width, channels]. A row of a table has
-    no neighbours to convolve over. A `transformer` takes sequences and cannot take a single number.
+    `cnn`, `resnet` and `unet` take images: [height, width], [channels, height, width] or [height, width, channels]. A
+    row of a table has no neighbours to convolve over. Transformers, `gpt` and recurrent networks take sequences of
+    numbers or tokens, not a single number. A language model reads tokens.
 
-    To mend it, use `mlp` for tables, or data of the right shape.
+    To mend it, use an architecture that the message names, or data of the right shape.
     """
-    shape = get_data(facts).input_shape
-    name = profile.model.architecture
-    takes = {"cnn": "images ([H, W], [C, H, W] or [H, W, C])", "transformer": "sequences ([length, features])"}
-    fits = {"cnn": find_image_shape, "transformer": find_sequence_shape}
-    if name in fits and fits[name](shape) is None:
+    yield from _find_misfit(profile, facts, "input")
+
+
+def _find_misfit(profile: Profile, facts: Facts, *kinds: str) -> Iterator[Hit]:
+    model, signature = profile.model, get_data(facts).signature
+    misfit = find_misfit(model.architecture, signature, bidirectional=model.bidirectional)
+    if misfit is None or misfit.about not in kinds:
+        return
+    if misfit.about == "direction":
         yield Hit(
-            path="model.architecture",
-            also=("data.train_data",),
-            message=f"a {name} takes {takes[name]}, but an input of the data has shape {list(shape)}",
-            fix="set model.architecture: mlp",
+            path="model.bidirectional",
+            also=("model.architecture",),
+            message=misfit.message,
+            fix="set model.bidirectional: false",
         )
+        return
+    others = f" (what fits: {', '.join(misfit.fitting)})" if len(misfit.fitting) > 1 else ""
+    yield Hit(
+        path="model.architecture",
+        also=("data.task" if misfit.about == "task" else "data.train_data",),
+        message=misfit.message,
+        fix=f"set model.architecture: {misfit.fitting[0]}{others}" if misfit.fitting else "use a class of your own",
+    )
 
 
 def check_attention_heads(profile: Profile, _: Facts) -> Iterator[Hit]:
@@ -87,21 +114,65 @@ def check_positions(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def check_model_argument(profile: Profile, _: Facts) -> Iterator[Hit]:
     """A setting is given that this architecture does not have.
 
-    Attention heads, intermediate size and positions belong to the transformer; an `mlp` or `cnn` does not use them.
+    Attention heads and positions belong to the transformers, `bidirectional` to the recurrent networks; of an `hf:`
+    network its config.json decides everything. A setting that an architecture does not have changes nothing.
 
-    To mend it, take the key out, or choose the transformer.
+    To mend it, take the key out, or choose an architecture that has it.
     """
     name = profile.model.architecture
-    if name not in ("mlp", "cnn"):
+    entry = get_architecture(name)
+    if entry is None:
         return
-    for argument in _TRANSFORMER_ONLY:
-        if profile.is_set(f"model.{argument}") and getattr(profile.model, argument) is not None:
-            yield Hit(
-                path=f"model.{argument}",
-                also=("model.architecture",),
-                message=f"is not used: it belongs to the transformer, and the architecture is {name}",
-                fix=f"take model.{argument} out",
-            )
+    for argument in MODEL_KEYS:
+        if argument in entry.keys or not profile.is_set(f"model.{argument}"):
+            continue
+        if getattr(profile.model, argument) in (None, False):
+            continue
+        owners = [other for other, one in ARCHITECTURES.items() if argument in one.keys]
+        belongs = "every built-in architecture" if len(owners) == len(ARCHITECTURES) else ", ".join(owners)
+        yield Hit(
+            path=f"model.{argument}",
+            also=("model.architecture",),
+            message=f"is not used: it belongs to {belongs}, and the architecture is {name}",
+            fix=f"take model.{argument} out",
+        )
+
+
+def check_gradient_checkpointing(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """Gradient checkpointing finds no layers to compute again.
+
+    `embedded_optimizations.gradient_checkpointing` keeps the inputs of each layer only and computes the layer again
+    for the backward pass. What the layers of your own class are, it learns from the class's `layers`, an
+    `nn.ModuleList` or `nn.Sequential`; of an `hf:` network transformers must support it. Without them nothing is saved.
+
+    To mend it, keep the layers of the class in `self.layers`, or take the key out.
+    """
+    if profile.embedded_optimizations.gradient_checkpointing and facts.has_layers is False:
+        yield Hit(
+            path="embedded_optimizations.gradient_checkpointing",
+            also=("model.architecture",),
+            message=f"does nothing: {profile.model.architecture} has no stack of layers (`layers`)",
+            fix="take embedded_optimizations.gradient_checkpointing out",
+        )
+
+
+def check_attention_kernel(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """Memory-efficient attention has no kernel for this training.
+
+    `embedded_optimizations.use_memory_efficient_attention` allows only the kernels that never hold the whole matrix of
+    scores. On the CPU torch has one such kernel, and it drops no attention weights: the first training step fails.
+
+    To mend it, set `model.attention_dropout: 0`, or take the key out.
+    """
+    asked = profile.embedded_optimizations.use_memory_efficient_attention
+    device = find_device_kind(profile, facts)
+    if asked and device == "cpu" and profile.model.attention_dropout and profile.model.architecture in _WITH_KERNELS:
+        yield Hit(
+            path="model.attention_dropout",
+            also=("embedded_optimizations.use_memory_efficient_attention", "model.architecture"),
+            message=f"{profile.model.attention_dropout:g}: a CPU has no memory-efficient kernel that drops weights",
+            fix="set model.attention_dropout: 0",
+        )
 
 
 def check_loss_task(profile: Profile, facts: Facts) -> Iterator[Hit]:
@@ -164,6 +235,14 @@ def _describe_targets(facts: Facts) -> str:
 
 RULES = (
     Rule(
+        code="architecture-task",
+        title="The architecture does not learn this task",
+        severity=Severity.error,
+        check=check_architecture_task,
+        needs=("data",),
+        built_in_only=True,
+    ),
+    Rule(
         code="architecture-shape",
         title="The network cannot take the data's shape",
         severity=Severity.error,
@@ -188,6 +267,20 @@ RULES = (
         title="The architecture does not have this setting",
         severity=Severity.warning,
         check=check_model_argument,
+        built_in_only=True,
+    ),
+    Rule(
+        code="gradient-checkpointing",
+        title="Gradient checkpointing finds no layers",
+        severity=Severity.warning,
+        check=check_gradient_checkpointing,
+        built_in_only=True,
+    ),
+    Rule(
+        code="attention-kernel",
+        title="No kernel for memory-efficient attention",
+        severity=Severity.error,
+        check=check_attention_kernel,
         built_in_only=True,
     ),
     Rule(
