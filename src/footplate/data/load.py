@@ -63,8 +63,8 @@ def load_data(profile: Profile) -> LoadedData:
     inputs = {key: _get_inputs(profile, source, encoding) for key, source in sources.items()}
     _check_alike(inputs, targets)
     learnt = replace(learnt, vocab_size=find_vocab_size(profile, learnt.task, inputs, sources, targets))
-    scaler, notes = _fit_scaler(profile, learnt, inputs["train"], targets["train"], indices["train"])
     parts = _make_parts(sources, inputs, targets, indices)
+    scaler, notes = _fit_scaler(profile, learnt, parts["train"])
     learnt = _count(learnt, parts)
     sets = _make_sets(profile, parts, learnt, scaler, encoding)
     return LoadedData(
@@ -177,24 +177,23 @@ def _check_alike(inputs: dict[str, Rows], targets: dict[str, Rows]) -> None:
     checks.check_same_shape(targets, "targets")
 
 
-def _fit_scaler(
-    profile: Profile, learnt: Learnt, inputs: Rows, targets: Rows, train: Indices
-) -> tuple[Scaler, tuple[str, ...]]:
+def _fit_scaler(profile: Profile, learnt: Learnt, train: Part) -> tuple[Scaler, tuple[str, ...]]:
     """Return what is done to the inputs and quantities, and a note where it was found from a part of them."""
-    settings = profile.data.preprocessing
+    settings, inputs = profile.data.preprocessing, train.inputs
     if learnt.vocab_size:
-        return Scaler(), ("tokens are not normalised",) if settings.normalize else ()
+        return Scaler(), ()
     step = max(1, -(-inputs.num_bytes // rows.LAZY_BYTES)) if inputs.is_lazy else 1
+    some = train.indices[::step]
     scaler = fit_scaler(
         settings,
-        "cnn" if learnt.task == "segmentation" else profile.model.architecture,
+        "cnn" if learnt.task == "segmentation" or train.source.is_image else profile.model.architecture,
         inputs,
-        targets if learnt.task == "regression" else None,
-        train[::step],
+        train.targets if learnt.task == "regression" else None,
+        some,
     )
     if step == 1 or not settings.normalize:
         return scaler, ()
-    return scaler, (f"mean and standard deviation are those of {len(train[::step]):,} of {len(train):,} samples",)
+    return scaler, (f"mean and standard deviation are those of {len(some):,} of {len(train.indices):,} samples",)
 
 
 def _make_parts(

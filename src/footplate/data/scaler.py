@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from footplate.data.rows import Array, Indices, Rows, describe_shape
 from footplate.errors import DataError
-from footplate.profile.sections.data import Preprocessing
+from footplate.profile.sections.data import IMAGE_ARCHITECTURES, Preprocessing
 
 __all__ = ["Scaler", "fit_scaler"]
 
 Float64 = NDArray[np.float64]
 
-IMAGE_ARCHITECTURES = ("cnn", "resnet", "unet")
-"""Architectures to which a matrix is an image."""
 _ROUNDING = 100 * np.finfo(np.float64).eps
 """The mean of equal numbers is off by about as much, and so is their standard deviation from 0."""
 

@@ -57,13 +57,22 @@ def _describe_data(data: Mapping[str, Any] | None) -> tuple[str, ...]:
         for name, word in (("train", "to train"), ("val", "to validate"), ("test", "to test"))
     )
     inputs = f"inputs {data['input_shape']} {data['input_dtype']}"
-    if data["classes"]:
-        counts = data["class_counts"]
-        each = f" ({_describe_range(counts)} each)" if counts else ""
-        target = f"{format_count(len(data['classes']), 'class', 'classes')}{each}"
-    else:
-        target = f"targets {data['target_shape'] or 'one number'} {data['target_dtype']}"
-    return data["source"], sets, f"{inputs} → {target}"
+    return data["source"], sets, f"{inputs} → {_describe_targets(data)}"
+
+
+def _describe_targets(data: Mapping[str, Any]) -> str:
+    task, classes = data["task"], data["classes"]
+    if task == "language_model":
+        return f"the next of {data['vocab_size']:,} tokens"
+    if not classes:
+        return f"targets {data['target_shape'] or 'one number'} {data['target_dtype']}"
+    if task == "multi_label":
+        return f"{format_count(len(classes), 'label')}, any number of them"
+    many = format_count(len(classes), "class", "classes")
+    if task in ("sequence", "segmentation"):
+        return f"{many}, one for each {'position' if task == 'sequence' else 'pixel'}"
+    counts = data["class_counts"]
+    return many + (f" ({_describe_range(counts)} each)" if counts else "")
 
 
 def _describe_range(counts: Sequence[int]) -> str:

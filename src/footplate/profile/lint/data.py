@@ -9,8 +9,9 @@ from math import prod
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Check, Hit, Rule, find_tasks
+from footplate.profile.lint.rule import Check, Hit, Rule, find_tasks, get_data
 from footplate.profile.model import Profile
+from footplate.profile.sections.data import IMAGE_ARCHITECTURES
 
 __all__ = ["RULES"]
 
@@ -87,9 +88,13 @@ def check_declared_shape(profile: Profile, facts: Facts) -> Iterator[Hit]:
         )
     if declared.output_shape is None:
         return
-    found = (len(data.classes),) if data.classes else data.target_shape
+    found = data.target_shape
+    is_count = bool(data.classes) or data.kind == "language_model"
+    if is_count:
+        found = (data.num_outputs,)
     if (declared.output_shape or (1,)) != (found or (1,)):
-        what = f"{len(data.classes)} classes" if data.classes else f"targets of shape {list(found)}"
+        word = {"multi_label": "labels", "language_model": "tokens"}.get(data.kind, "classes")
+        what = f"{found[0]:,} {word}" if is_count else f"targets of shape {list(found)}"
         yield Hit(
             path="data.output_shape",
             also=("data.train_data",),
@@ -111,7 +116,7 @@ def check_mean_std(profile: Profile, facts: Facts) -> Iterator[Hit]:
     lists = {
         name: value for name, value in (("mean", settings.mean), ("std", settings.std)) if isinstance(value, tuple)
     }
-    if not settings.normalize:
+    if not settings.normalize or (facts.data is not None and facts.data.vocab_size):
         return
     num_features = _count_features(shape, profile.model.architecture)
     for name, values in lists.items():
@@ -134,7 +139,8 @@ def check_mean_std(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def check_preprocessing(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """A setting of the preprocessing does nothing.
 
-    `mean` and `std` count only with `normalize: true`. Targets are normalised in a regression only.
+    `mean` and `std` count only with `normalize: true`. Targets are normalised in a regression only. Tokens are no
+    quantities: they are neither normalised nor clipped.
 
     To mend it, do what the finding says.
     """
@@ -153,6 +159,39 @@ def check_preprocessing(profile: Profile, facts: Facts) -> Iterator[Hit]:
             message="does nothing: the targets are classes",
             fix=f"take {_PREPROCESSING}.normalize_targets out",
         )
+    if facts.data is not None and facts.data.vocab_size:
+        for name in ("normalize", "clip_range"):
+            if getattr(settings, name):
+                yield Hit(
+                    path=f"{_PREPROCESSING}.{name}",
+                    message="does nothing: the inputs are tokens",
+                    fix=f"take {_PREPROCESSING}.{name} out",
+                )
+
+
+def check_data_setting(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """A setting of the data does nothing for these data.
+
+    `sequence_length` cuts text and tokens; arrays have the length they were written with. `ignored_class` is for
+    targets with one class for each position or pixel.
+
+    To mend it, take the setting out, or name the data it is for.
+    """
+    data = get_data(facts)
+    if profile.is_set("data.sequence_length") and not data.vocab_size:
+        yield Hit(
+            path="data.sequence_length",
+            also=("data.train_data",),
+            message=f"does nothing: the inputs are numbers of shape {list(data.input_shape)}, neither text nor tokens",
+            fix="take data.sequence_length out",
+        )
+    if profile.data.ignored_class is not None and data.kind not in ("sequence", "segmentation"):
+        yield Hit(
+            path="data.ignored_class",
+            also=("data.train_data",),
+            message=f"does nothing: the task is {data.kind}, and the class of a whole sample is never ignored",
+            fix="take data.ignored_class out",
+        )
 
 
 def _count_features(shape: tuple[int, ...] | None, architecture: str) -> int | None:
@@ -162,7 +201,7 @@ def _count_features(shape: tuple[int, ...] | None, architecture: str) -> int | N
     if len(shape) <= 1:
         return prod(shape)
     if len(shape) == 2:
-        return 1 if architecture == "cnn" else shape[1]
+        return 1 if architecture in IMAGE_ARCHITECTURES else shape[1]
     return shape[0] if len(shape) == 3 and not shape[-1] <= 4 < shape[0] else shape[-1]
 
 
@@ -278,6 +317,15 @@ RULES = (
         title="A setting of the preprocessing does nothing",
         severity=Severity.warning,
         check=check_preprocessing,
+        built_in_only=True,
+    ),
+    Rule(
+        code="data-setting",
+        title="A setting of the data does nothing",
+        severity=Severity.warning,
+        check=check_data_setting,
+        needs=("data",),
+        keys=("data.sequence_length", "data.ignored_class"),
         built_in_only=True,
     ),
 )

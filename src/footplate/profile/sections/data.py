@@ -9,10 +9,12 @@ from pydantic import ValidationInfo, field_validator
 from footplate.profile.facts import TaskKind
 from footplate.profile.fields import Known, Section, Text, key
 
-__all__ = ["FORMATS", "Augmentation", "Columns", "Data", "Preprocessing", "Split"]
+__all__ = ["FORMATS", "IMAGE_ARCHITECTURES", "Augmentation", "Columns", "Data", "Preprocessing", "Split"]
 
 FORMATS = ("auto", "npz", "npy", "parquet", "csv", "jsonl", "text", "tokens", "image_folder")
 """Formats that are read."""
+IMAGE_ARCHITECTURES = ("cnn", "resnet", "unet")
+"""Architectures to which a matrix [H, W] is an image; to all others it is a sequence of features."""
 
 
 
