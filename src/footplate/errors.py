@@ -11,6 +11,7 @@ FootplateError
 │   └── SnapshotError         code that cannot be captured
 ├── MissingExtraError         a library that is not installed; names the command that installs it
 └── RunFailedError            the run itself failed: the command line exits with 1
+    └── MemoryExhaustedError  no smaller batch can help, or a restart must: the worker exits with 76
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "DataError",
     "FootplateError",
     "InputError",
+    "MemoryExhaustedError",
     "MissingExtraError",
     "NotFoundError",
     "PlanError",
@@ -95,3 +97,7 @@ class MissingExtraError(FootplateError):
 
 class RunFailedError(FootplateError):
     """A run ended without success; the message names the run and the cause."""
+
+
+class MemoryExhaustedError(RunFailedError):
+    """The memory does not suffice, and this process cannot go on with less; the hint says what may help."""

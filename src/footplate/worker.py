@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from footplate.errors import DataError, FootplateError, InputError, MissingExtraError
+from footplate.errors import DataError, FootplateError, InputError, MemoryExhaustedError, MissingExtraError
 from footplate.profile.load import load_profile, load_profile_text
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
@@ -83,6 +83,8 @@ def _get_code(error: BaseException) -> int:
     return OUT_OF_MEMORY if not isinstance(error, FootplateError) and is_out_of_memory(error) else FAILED
 
 
+    if isinstance(error, MemoryExhaustedError):
+        return OUT_OF_MEMORY
 def _share_cores() -> None:
     """Let threads that wait for one another sleep soon, unless the environment says how they wait.
 

@@ -15,6 +15,7 @@ from footplate.errors import DataError
 from footplate.trainer.feed import Feed
 from footplate.trainer.metrics import Metrics, State, make_metrics
 from footplate.trainer.precision import Precision
+from footplate.trainer.recovery import EvaluationSize
 from footplate.trainer.task import Task
 from footplate.trainer.world import World
 
@@ -62,6 +63,8 @@ class Judge:
     """Samples of one forward pass; without gradients more of them fit than while training."""
     with_time: bool = False
     """Whether `inference_time`, milliseconds per sample, is a metric too."""
+    size: EvaluationSize | None = None
+    """Where it is known that batches had to be made smaller, and told."""
     world: World = field(default_factory=World)
     """All processes; they must judge the same sets in the same order. Those that share the samples are the feed's."""
 
@@ -77,13 +80,16 @@ class Judge:
         was_training = self.model.training
         self.model.eval()
         try:
-            return self._evaluate(feed, should_stop)
+            if self.world.size > 1:  # the others are in the middle of it, and do as many passes
+                return self._evaluate(feed, should_stop, self.batch_size)
+            size = self.size or EvaluationSize(self.batch_size)
+            return size.run(lambda batch_size: self._evaluate(feed, should_stop, batch_size))
         finally:
             self.model.train(was_training)
 
-    def _evaluate(self, feed: Feed, should_stop: Callable[[], bool]) -> Evaluation | None:
+    def _evaluate(self, feed: Feed, should_stop: Callable[[], bool], batch_size: int) -> Evaluation | None:
         metrics = make_metrics(self.task, self.metrics)
-        part = self._look(feed, metrics, should_stop)
+        part = self._look(feed, metrics, should_stop, batch_size)
         if part is None:
             return None
         parts = feed.world.gather(part)
@@ -107,14 +113,14 @@ class Judge:
         # Processes that split the layers of one network have judged the same samples, perhaps with other rounding.
         return evaluation if feed.world.size == self.world.size else self.world.broadcast(evaluation)
 
-    def _look(self, feed: Feed, metrics: Metrics, should_stop: Callable[[], bool]) -> _Part | None:
+    def _look(self, feed: Feed, metrics: Metrics, should_stop: Callable[[], bool], batch_size: int) -> _Part | None:
         """Judge this process's share; None when any process should stop."""
         losses: list[Tensor] = []
         weights: list[int | Tensor] = []
         started = time.perf_counter()
         forward_s = 0.0
         with torch.no_grad():  # inference_mode would spoil what a user's class caches for the next training step
-            for inputs, targets, size in feed.iterate_share(self.batch_size):
+            for inputs, targets, size in feed.iterate_share(batch_size):
                 if self._is_any(should_stop()):
                     return None
                 before = time.perf_counter()

@@ -8,7 +8,14 @@ from pathlib import Path
 
 __all__ = ["describe_failure", "find_users_line", "is_out_of_memory"]
 
-_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+_OUT_OF_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+    "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+)
 _NOT_THE_USERS = tuple(
     {
         str(Path(__file__).resolve().parents[1]),

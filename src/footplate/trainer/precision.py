@@ -50,6 +50,11 @@ class Precision:
         """Add the gradients of one batch."""
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
 
+    def forget_gradients(self) -> None:
+        """Take note that the gradients of a step were dropped: unscaled ones among them are none any more."""
+        if self._scaler is not None:
+            self._scaler._per_optimizer_states.clear()
+
     def finish_gradients(
         self,
         optimizer: Optimizer,

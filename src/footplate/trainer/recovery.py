@@ -2,19 +2,276 @@
 
 from __future__ import annotations
 
-from footplate.trainer.feed import Step
-from footplate.trainer.stepper import Stepper, StepResult
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
-__all__ = ["Recovery"]
+import torch
+
+from footplate.errors import MemoryExhaustedError
+from footplate.record.journal import Journal
+from footplate.trainer.failure import is_out_of_memory
+from footplate.trainer.feed import Step
+from footplate.trainer.memory import (
+    MemoryLimit,
+    Shortage,
+    describe_shortage,
+    find_tightest,
+    free_memory,
+    get_free_bytes,
+)
+from footplate.trainer.memory_note import MemoryNote
+from footplate.trainer.progress import Progress
+from footplate.trainer.rewind import Rewinder
+from footplate.trainer.stepper import Stepper, StepResult, UpdateFailedError
+
+__all__ = ["EvaluationSize", "Recovery", "Surroundings"]
+
+_GROW_AFTER = 200
+"""Steps without a shortage after which a larger batch is tried; after each setback twice as many."""
+_MOST_DOUBLINGS = 6
+_ENOUGH_FREE = 0.75
+"""Main memory used up to this share of its limit leaves room for a larger batch."""
+_log = logging.getLogger("footplate")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a recovery must know of the training around it."""
+
+    progress: Progress
+    device: torch.device
+    journal: Journal | None = None
+    note_path: Path | None = None
+    """memory.json of the run: what the next attempt is to know."""
+    limits: Sequence[MemoryLimit] = ()
+    """Limits of main memory."""
+    has_users_code: bool = False
+    """Whether code of the user's may draw random numbers of Python and numpy."""
+    advice: Callable[[], str] = field(default=lambda: "")
+    """What to do when it cannot go on."""
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Write an event to the journal."""
+        if self.journal is not None:
+            self.journal.event(event, **fields)
 
 
 class Recovery:
-    """Knows into batches of which size a step is cut."""
+    """Knows into batches of which size a step is cut.
 
-    def __init__(self, stepper: Stepper, batch_size: int) -> None:
+    When the memory does not suffice, the step is done anew in batches of half the size: the same samples, the same
+    random numbers, the same effective batch. After ``_GROW_AFTER`` good steps a larger batch is tried. One process of
+    several cannot do that alone, for the others wait for it in the exchange of gradients: it leaves word and ends.
+    """
+
+    def __init__(self, stepper: Stepper, batch_size: int, around: Surroundings) -> None:
         self._stepper = stepper
-        self.batch_size = batch_size
+        self._around = around
+        self._asked = self.batch_size = batch_size
+        self._good_steps = 0
+        self._setbacks = 0
+        self._is_grown = False
+        self._pressure = ""
+        self._exhausted = ""
+        world = stepper.parallel.world
+        self._world = world
+        self._rewinder: Rewinder | None = None
+        if world.size == 1:
+            self._rewinder = Rewinder(stepper.model, around.device, with_foreign=around.has_users_code)
 
     def take_step(self, step: Step) -> StepResult:
-        """Do one optimiser step."""
-        return self._stepper.take_step(step, self.batch_size)
+        """Do one optimiser step, in as small batches as it takes.
+
+        Raises MemoryExhaustedError when there is no smaller batch, or when a process of several has no memory left.
+        """
+        if self._pressure:
+            self._relieve(step)
+        while True:
+            if self._rewinder is not None:
+                self._rewinder.mark()
+            try:
+                result = self._stepper.take_step(step, self.batch_size)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                shortage = describe_shortage(error, self._around.device, self._around.limits)
+                if isinstance(error, UpdateFailedError):  # some weights have moved, others have not
+                    raise self._end(shortage, step, where="in the update of the weights") from error
+            else:
+                self._good_steps += 1
+                if self.batch_size < self._asked and self._good_steps >= self._wait:
+                    self._grow()
+                return result
+            self._shrink(shortage, step)  # outside of `except`: the error holds on to what the step had allocated
+
+    def ask_smaller(self, reason: str) -> None:
+        """Ask for smaller batches from the next step on; another thread may do that."""
+        self._pressure = reason
+
+    def find_stop(self) -> str:
+        """Return ``preempted`` when it has no smaller batch to offer and the memory is nearly used up."""
+        return "preempted" if self._exhausted else ""
+
+    def raise_if_exhausted(self) -> None:
+        """Raise MemoryExhaustedError when the training was stopped for ``find_stop``; to be called once it is saved."""
+        if self._exhausted:
+            raise MemoryExhaustedError(self._exhausted, hint=self._around.advice())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know."""
+        return {"batch_size": self.batch_size, "good_steps": self._good_steps, "setbacks": self._setbacks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; a batch size that was set smaller meanwhile stays."""
+        self.batch_size = min(self.batch_size, int(state["batch_size"]))
+        self._good_steps, self._setbacks = int(state["good_steps"]), int(state["setbacks"])
+
+    @property
+    def _wait(self) -> int:
+        return _GROW_AFTER << min(self._setbacks, _MOST_DOUBLINGS)
+
+    def _shrink(self, shortage: Shortage, step: Step) -> None:
+        """Go back to the start of the step and halve the batch size."""
+        if self._rewinder is None or self.batch_size == 1:
+            raise self._end(shortage, step)
+        for parameter in self._stepper.parameters:
+            parameter.grad = None
+        self._stepper.precision.forget_gradients()
+        self._halve(step, shortage.to_text(), asked_bytes=shortage.asked_bytes, free_bytes=shortage.free_bytes)
+        free_memory(self._around.device)
+        self._rewinder.rewind()
+
+    def _halve(self, step: Step, reason: str, **fields: object) -> None:
+        before, after = self.batch_size, _get_half(self.batch_size, step)
+        number = self._around.progress.step + 1
+        self._around.tell("out_of_memory", step=number, batch_size=before, new_batch_size=after, **fields)
+        _log.warning(
+            "step %s: %s; going on in batches of %d instead of %d samples, the effective batch stays the same",
+            f"{number:,}",
+            reason,
+            after,
+            before,
+        )
+        self._setbacks += self._is_grown
+        self.batch_size, self._good_steps, self._is_grown = after, 0, False
+
+    def _relieve(self, step: Step) -> None:
+        """Answer ``ask_smaller``."""
+        reason, self._pressure = self._pressure, ""
+        if self._exhausted:
+            return
+        if self._rewinder is not None and self.batch_size > 1:
+            self._halve(step, reason, pressure=reason)
+            free_memory(self._around.device)
+            return
+        if self.batch_size > 1:  # one of several processes: all are to begin anew
+            self._leave_note(step, Shortage(asked_bytes=None, free_bytes=None))
+        self._exhausted = f"{reason}, with batches of {self.batch_size} {_count_samples(self.batch_size)}"
+
+    def _grow(self) -> None:
+        self._good_steps = 0
+        if not self._has_room():
+            return
+        before = self.batch_size
+        self.batch_size, self._is_grown = min(before * 2, self._asked), True
+        number = self._around.progress.step + 2  # the one after this
+        self._around.tell("batch_size_grown", step=number, batch_size=before, new_batch_size=self.batch_size)
+        _log.info("step %s: trying batches of %d samples again", f"{number:,}", self.batch_size)
+
+    def _has_room(self) -> bool:
+        """Return whether a batch of twice the size may fit; where nothing is known it is tried."""
+        device = self._around.device
+        if device.type == "cuda":
+            free = get_free_bytes(device)
+            kept = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            return free is None or free > 2 * kept
+        tightest = find_tightest(self._around.limits)
+        return tightest is None or tightest[1] <= _ENOUGH_FREE * tightest[0].limit_bytes
+
+    def _end(self, shortage: Shortage, step: Step, *, where: str = "") -> MemoryExhaustedError:
+        """Return the error to end with; leave word for the next attempt when a smaller batch may help it."""
+        number, size = self._around.progress.step + 1, self.batch_size
+        can_shrink = size > 1
+        if can_shrink:
+            self._leave_note(step, shortage)
+        new = _get_half(size, step) if can_shrink else None
+        self._around.tell(
+            "out_of_memory",
+            step=number,
+            batch_size=size,
+            new_batch_size=new,
+            asked_bytes=shortage.asked_bytes,
+            free_bytes=shortage.free_bytes,
+        )
+        told = f"step {number:,}: {shortage.to_text()}"
+        told += f" {where}," if where else ","
+        told += f" with batches of {size} {_count_samples(size)}"
+        if self._world.size > 1:
+            told += f", in process {self._world.rank} of {self._world.size}"
+        if new is not None:
+            told += f"; the next attempt goes on from the newest checkpoint with batches of {new}"
+        return MemoryExhaustedError(told, hint=self._around.advice())
+
+    def _leave_note(self, step: Step, shortage: Shortage) -> None:
+        if self._around.note_path is not None:
+            MemoryNote(
+                batch_size=_get_half(self.batch_size, step),
+                step=self._around.progress.step + 1,
+                rank=self._world.rank,
+                asked_bytes=shortage.asked_bytes,
+                free_bytes=shortage.free_bytes,
+            ).write(self._around.note_path)
+
+
+class EvaluationSize:
+    """The batch size of evaluations, halved when the memory does not suffice for one."""
+
+    def __init__(self, batch_size: int, around: Surroundings | None = None) -> None:
+        self.batch_size = batch_size
+        self._around = around
+
+    def run(self, evaluate: Callable[[int], T]) -> T:
+        """Return what ``evaluate`` gives; it is called anew with half the batch size as often as that may help."""
+        while True:
+            try:
+                return evaluate(self.batch_size)
+            except Exception as error:
+                if self.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                device = torch.device("cpu") if self._around is None else self._around.device
+                shortage = describe_shortage(error, device)
+            self._halve(shortage, device)
+
+    def _halve(self, shortage: Shortage, device: torch.device) -> None:
+        before, self.batch_size = self.batch_size, -(-self.batch_size // 2)
+        _log.warning(
+            "evaluation: %s; going on in batches of %d instead of %d samples",
+            shortage.to_text(),
+            self.batch_size,
+            before,
+        )
+        if self._around is not None:
+            self._around.tell(
+                "out_of_memory",
+                step=self._around.progress.step,
+                during="evaluation",
+                batch_size=before,
+                new_batch_size=self.batch_size,
+                asked_bytes=shortage.asked_bytes,
+                free_bytes=shortage.free_bytes,
+            )
+        free_memory(device)
+
+
+def _get_half(size: int, step: Step) -> int:
+    """Return half of the samples a forward pass of this step really has."""
+    return -(-min(size, step.largest_share) // 2)
+
+
+def _count_samples(number: int) -> str:
+    return "sample" if number == 1 else "samples"

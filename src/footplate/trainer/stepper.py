@@ -9,12 +9,17 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.feed import Batch, Step
 from footplate.trainer.parallel import Parallel
 from footplate.trainer.precision import Precision
 from footplate.trainer.task import Task
 
-__all__ = ["StepResult", "Stepper"]
+__all__ = ["StepResult", "Stepper", "UpdateFailedError"]
+
+
+class UpdateFailedError(MemoryError):
+    """The memory did not suffice for an update: some weights have moved, others have not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,12 @@ class Stepper:
         norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm, self.parallel.clip)
         if self.on_gradients is not None:
             self.on_gradients()
-        self.precision.update(self.optimizer, self.parameters)
+        try:
+            self.precision.update(self.optimizer, self.parameters)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise UpdateFailedError(str(error)) from error
+            raise
         return StepResult(losses=losses, grad_norm=norm)
 
     def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[Sequence[int | Tensor], float | Tensor]:

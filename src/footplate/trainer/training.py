@@ -22,11 +22,11 @@ from footplate.trainer.final import FinalResult, judge_finally
 from footplate.trainer.hooks import BestWeights, Hook, JournalWriter, LogWriter, StopEarly, choose_monitor
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.loop import Loop, run_loop
+from footplate.trainer.memory_plan import guard_judge, make_recovery, make_surroundings
 from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
 from footplate.trainer.ranks import watch_ranks
-from footplate.trainer.recovery import Recovery
 from footplate.trainer.saver import Saver
 from footplate.trainer.schedule import make_is_due
 from footplate.trainer.weights import load_weights, save_description, save_from_first
@@ -102,13 +102,15 @@ def _train(
     profile, training = parts.profile, parts.profile.training
     validation = Feed(parts.data.val, parts.device, parts.data_world)
     hooks, best, monitored = _make_hooks(parts, artifacts, journal)
-    agreement = Agreement(parts.world, lambda: "interrupted" if interrupt.requested else "")
+    around = make_surroundings(parts, progress, journal, artifacts.parent)
+    recovery = make_recovery(parts, around)
+    agreement = Agreement(parts.world, lambda: "interrupted" if interrupt.requested else recovery.find_stop())
     hooks += watch_ranks(parts, agreement, journal)
     hooks += make_monitors(parts, recovery, journal)
-    judge = parts.make_judge(profile.validation.metrics, *monitored)
+    judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
     loop = Loop(
         stepper=parts.stepper,
-        recovery=Recovery(parts.stepper, training.batch_size),
+        recovery=recovery,
         feed=parts.train,
         seed=profile.reproducibility.seed,
         step_size=parts.horizon.effective_batch,
@@ -125,6 +127,7 @@ def _train(
     try:
         run_loop(loop, progress, meter)
         agreement.close()
+        recovery.raise_if_exhausted()
     except Exception as error:
         note_step(error, progress.step)
         raise

@@ -1,0 +1,54 @@
+"""memory.json: what an attempt that ran out of memory tells the next one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from footplate.errors import NotFoundError, RecordError
+from footplate.record.files import read_json, write_json
+
+__all__ = ["NAME", "MemoryNote", "find_note"]
+
+NAME = "memory.json"
+"""Its name in the run directory."""
+_log = logging.getLogger("footplate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryNote:
+    """Where the memory did not suffice, and what to go on with."""
+
+    batch_size: int
+    """Batch size for the next attempt."""
+    step: int
+    """The step that failed, from 1."""
+    rank: int
+    """Number of the process."""
+    asked_bytes: int | None
+    """What was asked for; None where it is not known."""
+    free_bytes: int | None
+    """What was free; None where it is not known."""
+
+    def write(self, path: Path) -> None:
+        """Write it in one step. That it cannot be written is said, for the training ends anyway."""
+        try:
+            write_json(path, asdict(self))
+        except RecordError as error:
+            _log.warning("the next attempt will not know of the smaller batch: %s", error.message)
+
+
+def find_note(path: Path) -> MemoryNote | None:
+    """Return what an earlier attempt has left; None when there is nothing that can be read."""
+    try:
+        value = read_json(path)
+        return MemoryNote(
+            batch_size=max(1, int(value["batch_size"])),
+            step=int(value["step"]),
+            rank=int(value["rank"]),
+            asked_bytes=value.get("asked_bytes"),
+            free_bytes=value.get("free_bytes"),
+        )
+    except (NotFoundError, RecordError, KeyError, TypeError, ValueError):
+        return None
