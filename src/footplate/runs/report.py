@@ -28,6 +28,8 @@ NAME = "report.md"
 _MAX_CLASSES = 20  # a larger confusion matrix is shown as its most frequent mistakes
 _MAX_EVENTS = 40
 _MAX_FILES = 20
+_COUNTED = {"sequence": "positions", "segmentation": "pixels"}
+"""What a confusion matrix counts, by task; samples otherwise."""
 _QUIET_EVENTS = ("data", "start", "evaluation")
 _JOURNALS = {"journal.rank0": "every metric and event of the training", "journal.system": "what the machine did"}
 _BARS = "▁▂▃▄▅▆▇█"
@@ -129,6 +131,12 @@ def _render_result(seen: _Seen) -> list[str]:
     best = result.get("best") or {}
     if best:
         lines.append(f"Best weights: step {best.get('step')}, {best.get('metric')} {format_value(best.get('value'))}.")
+    for split in ("test", "val"):
+        perplexity = metrics.get(f"{split}/perplexity")
+        if perplexity is not None:
+            value = format_value(perplexity)
+            lines.append(f"Perplexity {value} ({split}): as hard as to choose among {value} equally likely tokens.")
+            break
     if "steps" in result:
         words = [f"{result['steps']:,} steps", f"{_format_epochs(result.get('epochs'))} epochs"]
         if result.get("train_s"):
@@ -212,7 +220,9 @@ def _render_confusion(seen: _Seen) -> list[str]:
     lines = ["## Confusion matrix", ""]
     if len(names) <= _MAX_CLASSES:
         rows = ((f"**{names[row]}**", *(str(count or "·") for count in line)) for row, line in enumerate(counts))
-        lines += ["Rows: what it is. Columns: what the model says.", "", *_table(("", *names), rows), ""]
+        counted = _COUNTED.get(str(seen.result.get("task")), "samples")
+        told = f"Rows: what it is. Columns: what the model says. Counted are {counted}."
+        lines += [told, "", *_table(("", *names), rows), ""]
     mistakes = [f"{names[row]} taken for {names[column]} ({count}×)" for count, row, column in wrong[:5] if count]
     lines += [f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "No mistakes on the test data.", ""]
     return lines

@@ -102,7 +102,7 @@ class LogWriter(Hook):
         return f"step {progress.step:,}/{self._total_steps:,}  epoch {progress.epochs_done:.1f}"
 
 
-_IN_A_LINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "val/r2")
+_IN_A_LINE = ("train/loss", "val/loss", "val/perplexity", "val/iou", "val/accuracy", "val/rmse", "val/r2")
 """What fits a line of 80 columns; the journal has the rest."""
 
 

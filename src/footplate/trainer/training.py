@@ -187,6 +187,7 @@ def _make_result(
     if final.confusion is not None:
         tables = {"confusion": final.confusion, "classes": list(parts.task.classes)}
     return {
+        "task": parts.task.kind,
         "metrics": {**best.metrics, **final.metrics},
         "best": {} if best.step is None else {"step": best.step, "metric": best.metric, "value": best.value},
         "steps": progress.step,

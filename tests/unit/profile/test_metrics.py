@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from footplate.profile.metrics import KNOWN_METRICS, get_metrics, get_rank, is_smaller_better
+from footplate.profile.metrics import KNOWN_METRICS, METRICS, get_metrics, get_rank, is_smaller_better
 from footplate.profile.tasks import TASKS
 
 
@@ -37,3 +39,17 @@ def test_what_people_ask_for_first_comes_first() -> None:
 )
 def test_knows_which_way_is_better(name: str, smaller: bool) -> None:
     assert is_smaller_better(name) is smaller
+
+
+def test_every_task_loss_and_metric_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "tasks.md").read_text(encoding="utf-8")
+    losses, metrics = page.split("\n## Losses\n")[0], page.split("\n## Metrics\n")[1]
+    rows = {line.split("`")[1]: line for line in losses.splitlines() if line.startswith("| `")}
+    assert {
+        task: all(f"`{loss}`" in rows[task] for loss in info.losses) for task, info in TASKS.items()
+    } == dict.fromkeys(TASKS, True)
+    for name, info in METRICS.items():
+        lines = [line for line in metrics.splitlines() if line.startswith("| ") and f"`{name}`" in line.split("|")[1]]
+        told = " ".join(line.split("|")[2] for line in lines)
+        assert lines, name
+        assert all(f"`{task}`" in told or "all" in told for task in info.tasks), name
