@@ -13,7 +13,7 @@ from footplate.errors import InputError, MissingExtraError
 from footplate.profile.facts import Signature, TaskKind
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures.images import ImageReader, resize_to
-from footplate.trainer.architectures.network import Network
+from footplate.trainer.architectures.network import Network, drop_inside
 from footplate.trainer.failure import describe_failure, is_out_of_memory
 
 __all__ = ["HuggingFace"]
@@ -63,12 +63,8 @@ class HuggingFace(Network):
         return list(max(stacks, key=lambda stack: sum(1 for _ in stack), default=nn.ModuleList()))
 
     def compute_layers_again(self) -> bool:
-        """Ask the network to compute its layers again; return whether it can."""
-        if not self.network.supports_gradient_checkpointing:
-            return False
-        enable: Any = self.network.gradient_checkpointing_enable
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        return True
+        """Compute the layers again: as they are called, whatever transformers has for it in each version."""
+        return drop_inside(self.list_layers())
 
 
 def _find_config(text: str) -> Path:

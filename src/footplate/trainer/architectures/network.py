@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ __all__ = [
     "Network",
     "Split",
     "compute_layers_again",
+    "drop_inside",
     "get_activation",
     "get_layer_stack",
     "get_tensor_plan",
@@ -98,12 +99,16 @@ def compute_layers_again(network: nn.Module) -> bool:
     """
     if isinstance(network, Network):
         return network.compute_layers_again()
-    stack = get_layer_stack(network)
-    if stack is None or not len(stack):
-        return False
-    for layer in stack:
+    return drop_inside(get_layer_stack(network) or ())
+
+
+def drop_inside(layers: Iterable[nn.Module]) -> bool:
+    """Make each of some modules, called by whatever code, be computed again; return whether there are any."""
+    found = False
+    for layer in layers:
         layer.forward = partial(_run_and_drop, layer, layer.forward)
-    return True
+        found = True
+    return found
 
 
 def _run_and_drop(layer: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
