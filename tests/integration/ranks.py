@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +21,12 @@ from torch import Tensor
 
 from footplate.data.load import load_data
 from footplate.profile.load import load_profile_text
+from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
+from footplate.trainer.sharded_state import get_full_state, load_state, save_state
 from footplate.trainer.weights import get_weights
 from footplate.trainer.world import World, open_world
 
@@ -34,6 +40,11 @@ model: {architecture: transformer, hidden_size: 16, num_layers: 2, num_attention
 data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}
 training: {optimizer: sgd, momentum: 0.9, learning_rate: 0.03, max_grad_norm: 0.5, max_epochs: 2}
 """
+GPT = """
+model: {architecture: gpt, hidden_size: 16, num_layers: 2, num_attention_heads: 4, dropout: 0.0}
+data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}
+training: {optimizer: sgd, momentum: 0.9, learning_rate: 0.01, max_grad_norm: 0.5, max_epochs: 2}
+"""
 # Adam would make steps of the same size of gradients that are 0 but for their rounding: those of the keys' bias.
 
 
@@ -41,9 +52,9 @@ def load(text: str, *overrides: str) -> Profile:
     return load_profile_text(text, overrides=["device=cpu", *overrides])
 
 
-def train(parts: Parts, batch_size: int, steps: int) -> Tensor:
+def train(parts: Parts, batch_size: int, steps: int, progress: Progress | None = None) -> Tensor:
     """Train some steps as the loop does; return the norm of the gradients of the last one."""
-    progress = Progress(num_train=len(parts.train))
+    progress = progress or Progress(num_train=len(parts.train))
     parts.model.train()
     norm = torch.zeros(())
     for _ in range(steps):
@@ -67,10 +78,19 @@ def compare(here: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
     return worst
 
 
+def _declare(world: World, strategy: str) -> tuple[str, ...]:
+    return "distributed.enabled=true", f"distributed.world_size={world.size}", f"distributed.strategy={strategy}"
+
+
+def _make_profile(world: World, strategy: str, batch: int, text: str = MLP, *overrides: str) -> Profile:
+    """Return a profile for all processes with this global batch."""
+    declared = (*_declare(world, strategy), *overrides)
+    return load(text, *declared, f"training.batch_size={batch // get_declared_mesh(load(text, *declared)).data}")
+
+
 def check_equal(world: World, text: str, strategy: str, *overrides: str) -> dict[str, Any]:
     """Train with all processes and with one of the same global batch; return how far they are apart."""
-    declared = ("distributed.enabled=true", f"distributed.world_size={world.size}", f"distributed.strategy={strategy}")
-    many = load(text, "training.batch_size=7", *declared, *overrides)
+    many = _make_profile(world, strategy, 28, text, *overrides)
     data = load_data(many)
     parts = assemble(many, data, world)
     each = parts.horizon.effective_batch
@@ -91,6 +111,42 @@ def check_equal(world: World, text: str, strategy: str, *overrides: str) -> dict
     return max(world.gather(told), key=lambda one: one["difference"])
 
 
+def check_state(world: World, first: str, second: str) -> dict[str, Any]:
+    """Save in parts under one strategy, go on under another and alone; return how far both are from no pause."""
+    data = load_data(load(MLP))
+    arranged = {name: assemble(_make_profile(world, name, batch=56), data, world) for name in (first, second)}
+    alone, unbroken = (assemble(load(MLP, "training.batch_size=56"), data) for _ in range(2))
+    folder = Path(world.broadcast(tempfile.mkdtemp()))
+    progress = Progress(num_train=len(alone.train))
+    train(arranged[first], 56, 2, progress)
+    save_state(folder, arranged[first].model, arranged[first].stepper.optimizer, arranged[first].stepper.parallel)
+    full = get_full_state(arranged[first].model, arranged[first].stepper.optimizer)
+    world.broadcast(None)
+    for parts in (arranged[second], alone):
+        load_state(folder, parts.model, parts.stepper.optimizer)
+    again = get_full_state(arranged[second].model, arranged[second].stepper.optimizer)
+    whole = get_full_state(alone.model, alone.stepper.optimizer)
+    same = all(
+        torch.equal(state["optimizer"][name][key], full["optimizer"][name][key])
+        for state in (again, whole)
+        for name, values in full["optimizer"].items()
+        for key in values
+    )
+    files = sorted(path.name for path in folder.iterdir())
+    train(arranged[second], 56, 2, replace(progress))
+    train(alone, 56, 2, replace(progress))
+    train(unbroken, 56, 4)
+    world.broadcast(None)
+    shutil.rmtree(folder, ignore_errors=True)
+    wanted = get_weights(unbroken.model)
+    return {
+        "same": same and compare(again["model"], full["model"]) == 0 and compare(whole["model"], full["model"]) == 0,
+        "difference": max(compare(get_weights(parts.model), wanted) for parts in (arranged[second], alone)),
+        "files": files,
+        "bytes": sum(value.nbytes for state in whole["optimizer"].values() for value in state.values()),
+    }
+
+
 def main() -> None:
     world_size = int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
@@ -99,7 +155,10 @@ def main() -> None:
         for name in sys.argv[1:]:
             if name.startswith("equal:"):
                 _, network, strategy = name.split(":")
-                told = check_equal(world, {"mlp": MLP, "transformer": TRANSFORMER}[network], strategy)
+                told = check_equal(world, {"mlp": MLP, "transformer": TRANSFORMER, "gpt": GPT}[network], strategy)
+            elif name.startswith("state:"):
+                _, first, second = name.split(":")
+                told = check_state(world, first, second)
             else:
                 told = CHECKS[name](world)
             if world.is_first:

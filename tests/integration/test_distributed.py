@@ -43,13 +43,32 @@ def test_two_processes_train_as_one_of_the_same_global_batch() -> None:
         run_checks(
             2,
             *(f"equal:mlp:{strategy}" for strategy in ("ddp", "fsdp", "hsdp", "tensor")),
-            *(f"equal:transformer:{strategy}" for strategy in ("ddp", "fsdp", "tensor")),
+            *(f"equal:{network}:{name}" for network in ("transformer", "gpt") for name in ("ddp", "fsdp", "tensor")),
         )
     )
+
+
+def assert_same_state(found: dict[str, dict[str, Any]], num_processes: int) -> None:
+    for name, told in found.items():
+        print(f"{name}: after a pause {told['difference']:.2g} from no pause; {', '.join(told['files'])}")
+        assert told["same"], f"{name}: weights or optimiser state differ"
+        assert told["difference"] <= EQUAL, name
+        assert told["files"] == [f"state.rank{rank}.safetensors" for rank in range(num_processes)]
+        assert told["bytes"] > 1000, f"{name}: there was no optimiser state"
+
+
+def test_a_state_saved_in_parts_is_loaded_under_another_strategy_and_by_one_process() -> None:
+    assert_same_state(run_checks(2, "state:fsdp:tensor", "state:tensor:fsdp", "state:ddp:fsdp"), 2)
+
+
+@pytest.mark.soak
+def test_a_state_in_parts_of_two_kinds_is_loaded_under_another_strategy() -> None:
+    names = ("state:fsdp+tensor:hsdp", "state:hsdp:fsdp+tensor", "state:ddp+tensor:fsdp")
+    assert_same_state(run_checks(4, *names), 4)
 
 
 @pytest.mark.soak
 def test_four_processes_train_as_one_of_the_same_global_batch() -> None:
     strategies = ("ddp", "fsdp", "hsdp", "tensor", "fsdp+tensor", "ddp+tensor")
-    names = [f"equal:{network}:{strategy}" for network in ("mlp", "transformer") for strategy in strategies]
+    names = [f"equal:{network}:{strategy}" for network in ("mlp", "transformer", "gpt") for strategy in strategies]
     assert_equal(run_checks(4, *names))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -124,6 +126,7 @@ def spread(
     devices = init_device_mesh(
         device.type, (mesh.replicate, mesh.shard, mesh.tensor), mesh_dim_names=("replicate", "shard", "tensor")
     )
+    _calm_torch()
     if mesh.tensor > 1:
         split_layers(network, devices["tensor"], name=profile.model.architecture)
     if mesh.data > 1:
@@ -157,6 +160,12 @@ def fit_optimizer(optimizer: Optimizer) -> None:
             group["fused"] = False
         groups += [{**group, "params": parameters} for parameters in kinds.values()]
     optimizer.param_groups[:] = groups
+
+
+def _calm_torch() -> None:
+    """Keep out of the log what torch says of each process without anybody having to do anything about it."""
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
 
 def _share_weights(network: nn.Module, world: World) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "gather_whole",
     "get_mesh_of",
     "is_sharded",
+    "restore_order",
     "scatter_weights",
     "take_part",
 ]
@@ -54,7 +55,7 @@ def gather_weights(network: nn.Module) -> dict[str, Tensor]:
     for name, tensor in network.state_dict(keep_vars=True).items():
         if found.setdefault(id(tensor), name) == name:
             whole = gather_whole(tensor.detach()).to("cpu", copy=True)
-            weights[name] = _restore_order(whole, find_order(tensor))
+            weights[name] = restore_order(whole, find_order(tensor))
     return weights
 
 
@@ -87,7 +88,8 @@ def find_order(tensor: Tensor) -> Tensor | None:
     return getattr(tensor, ORDER, None)
 
 
-def _restore_order(whole: Tensor, order: Tensor | None) -> Tensor:
+def restore_order(whole: Tensor, order: Tensor | None) -> Tensor:
+    """Return a whole tensor with its rows in their own order."""
     if order is None:
         return whole
     restored = torch.empty_like(whole)

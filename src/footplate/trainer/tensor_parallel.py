@@ -35,5 +35,19 @@ def split_layers(network: nn.Module, devices: DeviceMesh, *, name: str) -> None:
                 f"distributed.strategy: tensor: the {size} units of {path} cannot be split among {count} processes",
                 hint=f"choose model.hidden_size and intermediate_size that are multiples of {count}",
             )
+        _check_heads(network, path, layer, count)
         styles[path] = ColwiseParallel() if split == "colwise" else RowwiseParallel()
     parallelize_module(network, devices, styles)
+
+
+def _check_heads(network: nn.Module, path: str, layer: nn.Linear, count: int) -> None:
+    """Refuse to cut through a head of attention."""
+    size = getattr(network.get_submodule(path.rpartition(".")[0]), "head_size", None)
+    if size is None or not path.endswith("query_key_value"):
+        return
+    heads = layer.out_features // (3 * size)
+    if heads % count:
+        raise InputError(
+            f"distributed.strategy: tensor: {heads} attention heads cannot be split among {count} processes",
+            hint=f"choose model.num_attention_heads as a multiple of {count}",
+        )
