@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from footplate.profile.architectures import find_image_shape, find_sequence_shape
 from footplate.profile.costs import count_flops, count_parameters, find_cost
 from footplate.profile.facts import DeviceFacts, Facts
+from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
 from footplate.profile.sections.training import Training
 from footplate.quantities import format_size
@@ -45,6 +46,8 @@ class MemoryEstimate:
     """What torch itself takes."""
     device: str
     """`cuda`, `mps` or `cpu`."""
+    num_shards: int = 1
+    """Processes that share the weights, gradients and optimiser state (fsdp, hsdp)."""
 
     @property
     def bytes_per_parameter(self) -> int:
@@ -52,9 +55,14 @@ class MemoryEstimate:
         return sum(size for _, size in self.parameter_parts)
 
     @property
+    def state_bytes(self) -> int:
+        """Return the bytes of one process's share of weights, gradients and optimiser state."""
+        return -(-self.num_parameters * self.bytes_per_parameter // self.num_shards)
+
+    @property
     def total_gb(self) -> float:
         """Return the sum in GB; a lower bound when the activations are not known."""
-        kept = self.num_parameters * self.bytes_per_parameter + self.batch_size * (self.activation_bytes or 0)
+        kept = self.state_bytes + self.batch_size * (self.activation_bytes or 0)
         return kept / 1e9 + self.framework_gb
 
     @property
@@ -65,9 +73,9 @@ class MemoryEstimate:
     def to_text(self) -> str:
         """Return the arithmetic in words."""
         parts = ", ".join(name for name, _ in self.parameter_parts)
-        kept = self.num_parameters * self.bytes_per_parameter
         text = f"{_format_count(self.num_parameters)} parameters × {self.bytes_per_parameter} B ({parts})"
-        text += f" = {format_size(kept)}"
+        text += f" ÷ {self.num_shards} processes" if self.num_shards > 1 else ""
+        text += f" = {format_size(self.state_bytes)}"
         if self.activation_bytes is not None:
             activations = self.batch_size * self.activation_bytes
             text += f" + activations {self.batch_size:,} × {format_size(self.activation_bytes)}"
@@ -101,6 +109,7 @@ def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
         activation_bytes=None if values is None else values * (2 if is_half else 4),
         framework_gb=_FRAMEWORK_GB.get(device, _FRAMEWORK_GB["cpu"]),
         device=device,
+        num_shards=get_declared_mesh(profile).shard,
     )
 
 

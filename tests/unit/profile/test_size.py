@@ -168,6 +168,44 @@ def test_mixed_precision_halves_the_activations() -> None:
         assert full == 2 * half
 
 
+def test_gradient_checkpointing_keeps_less_of_each_layer() -> None:
+    def activations(on: bool) -> int:
+        section = {"gradient_checkpointing": on}
+        model = {"architecture": "gpt", "num_layers": 12}
+        profile = Profile.model_validate({"model": model, "embedded_optimizations": section})
+        data = _data(input_shape=(256,), task="language_model", vocab_size=512, classes=())
+        estimate = estimate_memory(profile, Facts(data=data))
+        assert estimate is not None
+        assert estimate.activation_bytes is not None
+        return estimate.activation_bytes
+
+    assert activations(True) < 0.4 * activations(False)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "more", "shards"),
+    [
+        ("ddp", {}, 1),
+        ("fsdp", {}, 8),
+        ("hsdp", {"num_nodes": 2}, 4),
+        ("fsdp+tensor", {}, 4),
+    ],
+)
+def test_processes_that_share_the_weights_divide_them(strategy: str, more: dict[str, Any], shards: int) -> None:
+    resources = {"num_gpus": 8, **more}
+    profile = Profile.model_validate(
+        {"device": "cuda", "distributed": {"enabled": True, "strategy": strategy}, "resources": resources}
+    )
+    known = Facts(data=_data(), num_parameters=8_000_000)
+    estimate = estimate_memory(profile, known)
+    assert estimate is not None
+    assert estimate.state_bytes == 8_000_000 * 16 / shards
+    assert (f"÷ {shards} processes = {128 / shards:.3g} MB" in estimate.to_text()) == (shards > 1)
+    alone = estimate_memory(Profile.model_validate({"device": "cuda"}), known)
+    assert alone is not None
+    assert alone.total_gb - estimate.total_gb == pytest.approx(0.128 * (1 - 1 / shards))
+
+
 def test_what_is_not_known_is_not_guessed() -> None:
     own = Profile.model_validate({"model": {"architecture": "my.models:Net"}})
     assert estimate_memory(own, Facts(data=_data())) is None

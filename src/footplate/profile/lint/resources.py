@@ -192,8 +192,8 @@ def check_memory(profile: Profile, facts: Facts) -> Iterator[Hit]:
     The estimate adds up weights, gradients, the optimiser's state and the activations of one batch. It is an estimate:
     a training a little above the limit may run, one far above it does not.
 
-    To mend it, in this order: a smaller batch, with more accumulation so that the effective batch stays; mixed
-    precision; a smaller network.
+    To mend it, in this order: a smaller batch, with more accumulation so that the effective batch stays; gradient
+    checkpointing; mixed precision; a smaller network.
     """
     estimate = estimate_memory(profile, facts)
     limit = find_memory_limit(profile, facts, find_device_kind(profile, facts))
@@ -292,7 +292,7 @@ def check_disk(profile: Profile, facts: Facts) -> Iterator[Hit]:
 def _advise_memory(profile: Profile, estimate: MemoryEstimate, limit_gb: float) -> str:
     """Return the batch that fits with the accumulation that keeps the effective batch, else what is left to do."""
     training = profile.training
-    room = limit_gb * 1e9 - estimate.num_parameters * estimate.bytes_per_parameter - estimate.framework_gb * 1e9
+    room = limit_gb * 1e9 - estimate.state_bytes - estimate.framework_gb * 1e9
     if room <= 0 or not estimate.activation_bytes:
         return "choose a smaller network (model.hidden_size, model.num_layers) or a larger device"
     batch = int(_ROOM_USED * room / estimate.activation_bytes)
@@ -300,6 +300,8 @@ def _advise_memory(profile: Profile, estimate: MemoryEstimate, limit_gb: float) 
         batch = 2 ** (batch.bit_length() - 1)
         accumulation = -(-training.batch_size * training.gradient_accumulation_steps // batch)
         return f"set training.batch_size: {batch} and gradient_accumulation_steps: {accumulation}"
+    if not profile.embedded_optimizations.gradient_checkpointing:
+        return "set embedded_optimizations.gradient_checkpointing: true, which keeps less of each layer"
     if not training.mixed_precision.enabled:
         return "set training.mixed_precision.enabled: true, which halves the activations"
     return "choose a smaller network (model.hidden_size, model.num_layers) or a larger device"
