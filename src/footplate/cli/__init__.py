@@ -33,7 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("footplate.cli.plan:command", "Show what would run, with its arithmetic; runs nothing"),
     "train": ("footplate.cli.train:command", "Train from a profile, here and now"),
     "run": ("footplate.cli.run:command", "Run your own command and record it"),
+    "resume": ("footplate.cli.resume:command", "Go on with a run that has ended before its time"),
     "rerun": ("footplate.cli.rerun:command", "Run a recorded run again, with its exact code"),
+    "drill": ("footplate.cli.drill:command", "Prove that a training survives being killed"),
+    "replay": ("footplate.cli.replay:command", "Do one step of a run again, looked at closely"),
     "runs": ("footplate.cli.runs:command", "List runs, newest first"),
     "status": ("footplate.cli.status:command", "Say how a run is doing, and how that is known"),
     "logs": ("footplate.cli.logs:command", "Print what a run has printed; -f follows it"),
@@ -44,8 +47,9 @@ VERBS: dict[str, tuple[str, str]] = {
 
 PURPOSES: dict[str, tuple[str, ...]] = {
     "Ask": ("init", "validate", "explain", "plan"),
-    "Do": ("train", "run", "rerun"),
+    "Do": ("train", "run", "resume", "rerun"),
     "See": ("runs", "status", "logs", "report"),
+    "Prove": ("drill", "replay"),
     "Tidy": ("rm", "completion"),
 }
 

@@ -86,7 +86,8 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
         text = f"{format_count(num_files, 'file')}, {format_size(num_bytes)} in {format_path(run.artifacts)}"
         lines.append(format_fact("artifacts", text))
     if run.path.exists():
-        lines.append(format_fact("next", f"footplate logs {run.id} · footplate rerun {run.id}"))
+        again = "rerun" if status.state is RunState.succeeded else "resume"
+        lines.append(format_fact("next", f"footplate logs {run.id} · footplate {again} {run.id}"))
     return lines
 
 

@@ -64,8 +64,10 @@ class Progress:
                 self._say(f"  {line}")
         elif name == "start":
             self._start(entry.data)
-        elif name in ("early_stopping", "interrupted"):
+        elif name in ("early_stopping", "interrupted", "preempted"):
             self._say(f"{str(name).replace('_', ' ')} at step {entry.data.get('step', '?')}")
+        elif name == "resume":
+            self._say(f"  goes on from step {entry.data.get('step', '?')}")
         elif name in ("evaluation", "finish"):
             self._advance(int(entry.data.get("step", 0)), {})
         elif entry.kind == "metrics":
@@ -87,6 +89,7 @@ class Progress:
         if "device" in data:
             parts.append(f"on {data['device']}")
         self._say("  " + " · ".join(parts))
+        self.close()  # of the attempt before
         tqdm.monitor_interval = 0  # no thread of its own: the journal is looked at often enough
         self._bar = tqdm(
             total=total,

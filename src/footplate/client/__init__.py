@@ -16,7 +16,9 @@ from footplate.runs.inspect import inspect
 from footplate.runs.launch import Launched, follow, launch
 from footplate.runs.measure import measure
 from footplate.runs.plan import Measurement, Plan, plan
+from footplate.runs.replay import replay
 from footplate.runs.report import write_report
+from footplate.runs.resume import Code, resume
 from footplate.runs.store import Store, StoredRun
 
 __all__ = ["WAIT_LIMIT_S", "Client"]
@@ -56,6 +58,19 @@ class Client:
         launched = launch(plan.job)
         self._launched[launched.run.id] = launched
         return launched.run
+
+    def resume(self, run: RunDir, *, overrides: Sequence[str] = (), code: Code = "recorded") -> RunDir:
+        """Go on with a run that has ended before its time, as a further attempt, in the background.
+
+        InputError when it is alive or has succeeded; see `footplate.runs.resume`.
+        """
+        launched = resume(run, overrides=overrides, code=code)
+        self._launched[run.id] = launched
+        return launched.run
+
+    def replay(self, run: RunDir, step: int) -> Mapping[str, Any]:
+        """Do one step of a training again and return what was seen: batch, modules, gradients, loss."""
+        return replay(run, step)
 
     def find(self, text: str) -> RunDir:
         """Return the run that a unique prefix of its id, or a path, means; NotFoundError names the candidates."""

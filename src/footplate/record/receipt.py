@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def make_attempt(run: RunDir, receipt: Receipt) -> Attempt | None:
     made.
     """
     attempt = run.get_attempt(receipt.attempt)
-    half_made = Attempt(number=attempt.number, path=attempt.path.with_name(f".{attempt.number}.{os.getpid()}"))
+    half_made = Attempt(number=attempt.number, path=attempt.path.with_name(f".{attempt.number}.{secrets.token_hex(4)}"))
     try:
         half_made.path.mkdir(parents=True)
         write_receipt(half_made, receipt)

@@ -25,6 +25,7 @@ from footplate.errors import FootplateError, RecordError
 from footplate.record import exit_codes
 from footplate.record.artifacts import write_artifacts
 from footplate.record.cause import Cause, Ending, classify_ending
+from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.clock import get_utc_text
 from footplate.record.exit_files import RankExit, choose_exit, read_exits
 from footplate.record.job import Job, copy_job
@@ -371,8 +372,8 @@ def _find_exit(code: int, exits: list[RankExit], num_processes: int) -> tuple[in
 
 
 def _find_last_checkpoint(run: RunDir) -> str | None:
-    names = [path.parent.name for path in (run.path / "checkpoints").glob("step-*/manifest.json")]
-    return max(names, default=None)
+    checkpoints = list_checkpoints(get_folder(run))
+    return checkpoints[-1].name if checkpoints else None
 
 
 def _ignore_preemption() -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "PlacedCode",
     "check_command",
     "follow",
+    "get_environment",
     "launch",
     "take_code",
 ]
@@ -116,7 +117,7 @@ def launch(job: JobSpec, *, place_code: PlaceCode | None = None) -> Launched:
     working directory is captured and the job runs there. Raises InputError before anything is made when the
     job cannot be started; when it fails later the run directory says so.
     """
-    environment = _get_environment(job)
+    environment = get_environment(job.env, job.cwd)
     if place_code is None:  # else the code that the command may be part of is not there yet
         check_command(job.argv, job.cwd, environment.get("PATH"))
     _make_output_dir(job.output_dir)
@@ -180,12 +181,13 @@ def check_command(argv: Sequence[str], cwd: Path, path: str | None = None) -> No
         raise CommandError(f"there is no command {name!r}", hint=_suggest(name, cwd, path))
 
 
-def _get_environment(job: JobSpec) -> dict[str, str]:
+def get_environment(env: Mapping[str, str], base_dir: Path) -> dict[str, str]:
+    """Return this process's environment with that of a job, secrets resolved; InputError when one cannot be."""
     environment = dict(os.environ)
-    if job.env:
+    if env:
         from footplate.profile.secrets import resolve_secrets  # pydantic is not loaded for a plain command
 
-        environment.update(resolve_secrets(job.env, key="entrypoint.env", base_dir=job.cwd))
+        environment.update(resolve_secrets(env, key="entrypoint.env", base_dir=base_dir))
     return environment
 
 

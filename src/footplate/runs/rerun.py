@@ -6,30 +6,24 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
 from footplate.quantities import format_count
-from footplate.record.code_files import find_code_files
+from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
-from footplate.record.snapshot import Snapshot, read_snapshot, restore_snapshot
+from footplate.record.snapshot import Snapshot, read_snapshot
+from footplate.runs.code_tree import TREE, join_names, link_or_copy, restore_tree
 from footplate.runs.launch import RUN_DIR_TOKEN, JobSpec, Launched, PlaceCode, PlacedCode, check_command, launch
 
 if TYPE_CHECKING:
     from footplate.runs.plan import Plan
 
-__all__ = ["compare_data", "compare_environments", "rerun"]
-
-_TREE = "tree"
-_MAX_NAMES = 5
-# Neither code nor data: made anew by the tools that use them.
-_CACHES = frozenset(
-    {".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox", ".code"}
-)
+__all__ = ["compare_data", "compare_environments", "read_job", "rerun"]
 
 
 def rerun(
@@ -79,7 +73,7 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any]) -> t
         if old_packages.get(name) != new_packages.get(name)
     ]
     if changed and old_packages and new_packages:
-        lines.append(f"packages: {_join(changed)}")
+        lines.append(f"packages: {join_names(changed)}")
     return tuple(lines)
 
 
@@ -140,7 +134,7 @@ def _look_up(environment: Mapping[str, Any], keys: tuple[str, str]) -> str:
 
 
 def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
-    recorded = _read_job(run)
+    recorded = read_job(run)
     argv = info.argv
     if RUN_DIR_TOKEN in argv:
         argv = (sys.executable, *argv[1:])  # this Python has Footplate; the recorded one may be gone
@@ -157,6 +151,9 @@ def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
         plan=run.find_json("plan.json") or {},
         sidecar_interval_s=recorded.get("sidecar_interval_s", 10.0),
         sampler_without=tuple(recorded.get("sampler_without", ())),
+        num_processes=recorded.get("num_processes", 1),
+        restart=None if recorded.get("restart") is None else RestartPolicy.from_json(recorded["restart"]),
+        resume_args=tuple(recorded.get("resume_args", ())),
     )
 
 
@@ -173,11 +170,8 @@ def _plan_again(run: RunDir, snapshot: Snapshot, info: RunInfo, overrides: Seque
     load_profile_text(text, name=name, base_dir=Path(info.cwd), overrides=overrides)  # mistakes show at once
     allowed = (*(run.find_json("plan.json") or {}).get("allowed", ()), *allow)
     with tempfile.TemporaryDirectory(dir=run.path.parent, prefix=".rerun-") as folder:
-        tree = Path(folder) / _TREE
-        restore_snapshot(run, tree)
-        _link_left_out(snapshot, run, tree)
-        (tree / snapshot.cwd).mkdir(parents=True, exist_ok=True)
-        profile = load_profile_text(text, name=name, base_dir=tree / snapshot.cwd, overrides=overrides)
+        cwd, _, _ = restore_tree(run, snapshot, Path(folder) / TREE)
+        profile = load_profile_text(text, name=name, base_dir=cwd, overrides=overrides)
         planned = plan(profile, inspect(profile), name=info.name, allow=allowed)
         planned.check()
     return planned
@@ -197,7 +191,7 @@ def _change_job(job: JobSpec, planned: Plan) -> JobSpec:
     )
 
 
-def _read_job(run: RunDir) -> Mapping[str, Any]:
+def read_job(run: RunDir) -> Mapping[str, Any]:
     """Return the job.json of the first attempt; what it says beyond the command is the same for every attempt."""
     for attempt in run.attempts()[:1]:
         value = run.find_json(str(attempt.job_path.relative_to(run.path)))
@@ -217,19 +211,15 @@ def _read_text(path: Path) -> str:
 
 def _make_place_code(source: RunDir, snapshot: Snapshot) -> PlaceCode:
     def place(run: RunDir, job: JobSpec) -> PlacedCode:
-        tree = run.path / _TREE
-        restore_snapshot(source, tree)
         shutil.copyfile(source.path / "code.json", run.path / "code.json")
-        _link_or_copy(source.path / snapshot.archive, run.path / snapshot.archive)
-        linked, missing = _link_left_out(snapshot, run, tree)
-        cwd = tree / snapshot.cwd
-        cwd.mkdir(parents=True, exist_ok=True)  # a folder without code is not in the snapshot
+        link_or_copy(source.path / snapshot.archive, run.path / snapshot.archive)
+        cwd, linked, missing = restore_tree(run, snapshot, run.path / TREE)
         check_command(job.argv, cwd)
         notes = [f"code: {format_count(len(snapshot.files), 'file')} as in {source.id}"]
         if linked:
-            notes.append(f"not in the snapshot, linked to where they lie now: {_join(linked)}")
+            notes.append(f"not in the snapshot, linked to where they lie now: {join_names(linked)}")
         if missing:
-            notes.append(f"not in the snapshot, and gone: {_join(missing)}")
+            notes.append(f"not in the snapshot, and gone: {join_names(missing)}")
         notes += _find_changed_data(source, job, cwd)
         return PlacedCode(cwd=cwd, notes=tuple(notes))
 
@@ -251,56 +241,6 @@ def _find_changed_data(source: RunDir, job: JobSpec, cwd: Path) -> list[str]:
         return [f"data changed since: {error.message}"]
     except OSError as error:
         return [f"whether the data changed since is not known: {error}"]
-    base_before = Path(_read_job(source).get("cwd", "."))
+    base_before = Path(read_job(source).get("cwd", "."))
     changes = compare_data(before, now, base_before=base_before, base_now=cwd)
-    return [f"data changed since: {_join(changes)}"] if changes else []
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
-
-
-def _link_left_out(snapshot: Snapshot, run: RunDir, tree: Path) -> tuple[list[str], list[str]]:
-    """Link data, big files and the like from the original place into the tree; return what was linked and what is gone.
-
-    That is what the snapshot names as left out, and what lies there and is no code (git ignores it). Code that was
-    written since is neither: the tree is as it was.
-    """
-    named = {path.rstrip("/") for path, _, _ in snapshot.left_out} - {"."}
-    root = snapshot.root
-    if not root.is_dir():
-        return [], sorted(named)
-    code = {path for path, _, _ in snapshot.files} | set(find_code_files(root, run.path).paths)
-    linked = []
-    for name in _find_left_out(root, named, code, run):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).symlink_to(root / name)
-        linked.append(name)
-    return linked, sorted(name for name in named if not os.path.lexists(root / name))
-
-
-def _find_left_out(root: Path, named: set[str], code: set[str], run: RunDir) -> Iterator[str]:
-    """Yield what is not code, in as few names as possible: a whole folder where it holds no code."""
-    folders = {str(parent) for path in code | named for parent in PurePosixPath(path).parents}
-
-    def look(folder: str) -> Iterator[str]:
-        for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
-            name = entry.name if folder == "." else f"{folder}/{entry.name}"
-            if name in named:
-                yield name
-            elif name in code or entry.name in _CACHES or (root / name / "run.json").is_file():
-                continue
-            elif name in folders and entry.is_dir(follow_symlinks=False):
-                yield from look(name)
-            elif root / name != run.path.parent:  # what earlier runs made is nothing that a run needs
-                yield name
-
-    return look(".")
-
-
-def _join(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
+    return [f"data changed since: {join_names(changes)}"] if changes else []

@@ -153,7 +153,9 @@ def complete(footplate: Footplate, words: str) -> list[str]:
 
 
 def test_verbs_options_and_run_ids_are_completed(footplate: Footplate) -> None:
-    assert complete(footplate, "footplate r") == ["plain,run", "plain,rerun", "plain,runs", "plain,report", "plain,rm"]
+    assert complete(footplate, "footplate r") == [
+        f"plain,{verb}" for verb in ("run", "resume", "rerun", "replay", "runs", "report", "rm")
+    ]
     assert complete(footplate, "footplate runs --li") == ["plain,--limit"]
     assert complete(footplate, "footplate logs ") == [""]
     footplate("run", "--name", "wing", "-q", "--", "true", check=0)

@@ -22,8 +22,8 @@ class Entrypoint(Section):
     """Command and arguments, as a list."""
     args: tuple[Text, ...] = key(())
     """Arguments of the script or module."""
-    resume_args: tuple[Text, ...] = key((), inactive="resume is not built yet")
-    """Arguments added when an attempt goes on from an earlier one."""
+    resume_args: tuple[Text, ...] = key(())
+    """Arguments added to the command of every attempt after the first, which is to go on where the last one ended."""
     env: Mapping[Text, Text] = key({})
     """Environment variables of the job; secrets as references: `${env:NAME}`."""
 

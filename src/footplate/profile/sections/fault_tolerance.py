@@ -10,14 +10,15 @@ _LATER = "restarts and resume are not built yet"
 
 
 class FaultTolerance(Section):
-    """Restarts."""
+    """Restarts. A training that was preempted (SIGUSR1) has left a checkpoint and is always started again."""
 
-    auto_restart: bool = key(False, inactive=_LATER)
-    """Starts the training again when it fails for a reason that a restart can mend."""
-    max_restarts: int = key(3, ge=0, unit="restarts", inactive=_LATER)
-    """How often."""
-    restart_delay: Seconds = key(60.0, ge=0, unit="s", inactive=_LATER)
-    """Wait before a restart."""
+    auto_restart: bool = key(False)
+    """Starts the training again when it fails for a reason that a restart can mend: killed, out of memory, an error
+    that does not come back at the same step."""
+    max_restarts: int = key(3, ge=0, unit="restarts")
+    """How many failures are followed by another attempt; preemptions do not count."""
+    restart_delay: Seconds = key(60.0, ge=0, unit="s")
+    """Wait before the next attempt."""
     resume_from_checkpoint: bool = key(False, inactive=_LATER)
     """Goes on from the newest valid checkpoint."""
     checkpoint_path: Text | None = key(None, inactive=_LATER)
