@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from footplate.data.array_files import list_arrays, read_npy, read_npz
+from footplate.data.description import ColumnDescription, TableDescription
 from footplate.data.files import locate
+from footplate.data.infer_samples import (
+    describe_arrays,
+    describe_images,
+    describe_lines,
+    describe_stream,
+    sample_lines,
+)
 from footplate.data.rows import Array, describe_shape
 from footplate.data.table_files import EMPTY_CELLS, open_csv, open_parquet
 from footplate.data.tables import MAX_CATEGORIES
 from footplate.errors import DataError
+from footplate.profile.facts import TaskKind
 
 __all__ = ["ColumnDescription", "TableDescription", "describe_table"]
 
@@ -35,84 +43,22 @@ _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _BOOLS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColumnDescription:
-    """One column of a table, or one array of an npz."""
-
-    name: str
-    kind: str
-    """``number``, ``category``, ``bool``, ``text``, ``date``, ``id`` or ``constant``; ``array`` in an npz."""
-    detail: str
-    """What was seen, in words."""
-    num_distinct: int = 0
-    """Different values among the rows looked at."""
-    num_missing: int = 0
-    """Empty cells among the rows looked at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableDescription:
-    """What a file holds and how it could be trained on; every guess comes with its reason."""
-
-    path: str
-    format: str
-    columns: tuple[ColumnDescription, ...]
-    target: str
-    """Column or array that is predicted."""
-    target_reason: str
-    task: str
-    """``classification`` or ``regression``."""
-    task_reason: str
-    loss: str
-    """``auto`` where that does what ``task`` says, else the loss that must be set."""
-    inputs: tuple[str, ...]
-    """Columns to train on."""
-    left_out: tuple[tuple[str, str], ...]
-    """(column, reason) of those better left out."""
-    num_rows_seen: int
-    is_complete: bool
-    """Whether these are all rows."""
-    missing: str
-    """What ``data.columns.missing`` should be: ``error`` (no empty cell seen), ``mean`` or ``drop``."""
-    input_shape: tuple[int, ...] | None
-    """Shape of one input; None when text columns make it depend on the categories of the training part."""
-    output_shape: tuple[int, ...] | None
-    """[number of classes], or the shape of one target."""
-    num_classes: int | None
-
-    @property
-    def needs_columns(self) -> bool:
-        """Whether the profile must name inputs and target: what it would take by itself is something else."""
-        if self.format in ("npz", "npy"):
-            return self.format == "npz" and (self.inputs, self.target) != (("x",), "y")
-        return bool(self.left_out) or self.target != self.columns[-1].name
-
-    def to_lines(self) -> tuple[str, ...]:
-        """Return the description for people: what is there, what is guessed and why."""
-        seen = f"{self.num_rows_seen:,} rows" if self.is_complete else f"the first {self.num_rows_seen:,} rows"
-        lines = [f"{self.path}: {self.format}, {seen}, {len(self.columns)} columns"]
-        width = max(len(column.name) for column in self.columns)
-        for column in self.columns:
-            role = "target" if column.name == self.target else "input" if column.name in self.inputs else "left out"
-            empty = f", {column.num_missing:,} empty" if column.num_missing else ""
-            lines.append(f"  {column.name:<{min(width, 24)}}  {role:<8}  {column.kind}: {column.detail}{empty}")
-        lines.append(f"target  {self.target}: {self.target_reason}")
-        lines.append(f"task    {self.task}: {self.task_reason}")
-        lines += [f"left out  {name}: {reason}" for name, reason in self.left_out]
-        if self.missing != "error":
-            lines.append(f"empty cells: data.columns.missing is set to {self.missing}")
-        return tuple(lines)
-
-
 def describe_table(path: Path | str) -> TableDescription:
-    """Look at the start of a csv or parquet file, or at the headers of an npz or npy, and guess how to train on it."""
+    """Look at the start of data, or at the headers of arrays and images, and guess how to train on them."""
     located = locate(str(path), "auto", Path.cwd())
     files, form = located.files, located.format
+    if located.folder is not None:
+        return describe_images(str(path), located.folder)
+    if form in ("text", "tokens"):
+        return describe_stream(str(path), form, files)
+    if form == "jsonl" and (found := describe_lines(str(path), files)) is not None:
+        return found
     if form == "npz":
         return _describe_npz(str(path), files[0])
     if form == "npy":
         return _describe_npy(str(path), files)
-    names, cells, is_complete = _sample_csv(files[0]) if form == "csv" else _sample_parquet(files[0])
+    sample = {"csv": _sample_csv, "parquet": _sample_parquet, "jsonl": sample_lines}[form]
+    names, cells, is_complete = sample(files[0])
     if not cells or not cells[0]:
         raise DataError(f"{files[0]}: no rows", hint="the data are empty; check how they were written")
     return _describe_columns(str(path), form, names, cells, is_complete=is_complete and len(files) == 1)
@@ -233,7 +179,7 @@ def _guess_target(names: Sequence[str]) -> tuple[str, str]:
     return names[-1], "the last column"
 
 
-def _guess_task(known: Sequence[str]) -> tuple[str, str, str, int | None]:
+def _guess_task(known: Sequence[str]) -> tuple[TaskKind, str, str, int | None]:
     """Return task, reason, the loss to set and the number of classes, from the target's cells."""
     distinct = set(known)
     if not known:
@@ -272,7 +218,7 @@ def _describe_npz(path: str, file: Path) -> TableDescription:
     )
     left_out = tuple((name, "an npz gives one array of inputs and one of targets") for name in others if name != inputs)
     reason = "its name says so" if target.lower() in _TARGET_NAMES else "the last array"
-    return _describe_arrays(
+    return describe_arrays(
         path, "npz", columns, (inputs, arrays[inputs][0]), (target, shape, dtype, reason, values), left_out
     )
 
@@ -292,41 +238,4 @@ def _describe_npy(path: str, files: Sequence[Path]) -> TableDescription:
     )
     values = np.array(targets.parts[0]) if targets.num_bytes <= MAX_BYTES else None
     target = ("y", (len(targets), *targets.shape), targets.dtype, "the files called y*.npy", values)
-    return _describe_arrays(path, "npy", columns, ("x", (len(inputs), *inputs.shape)), target, ())
-
-
-def _describe_arrays(
-    path: str,
-    form: str,
-    columns: tuple[ColumnDescription, ...],
-    inputs: tuple[str, tuple[int, ...]],
-    target: tuple[str, tuple[int, ...], np.dtype[np.generic], str, Array | None],
-    left_out: tuple[tuple[str, str], ...],
-) -> TableDescription:
-    name, shape, dtype, reason, values = target
-    single = shape[1:] in ((), (1,))
-    if dtype.kind == "f" or not single:
-        task, why, num_classes = "regression", f"targets are {dtype} of shape {describe_shape(shape[1:])}", None
-    else:
-        num_classes = None if values is None else len(np.unique(values))
-        task, why = "classification", "targets are whole numbers or text"
-        why += f" with {num_classes} different values" if num_classes is not None else ""
-    output = (num_classes,) if num_classes else (shape[1:] or (1,)) if task == "regression" else None
-    return TableDescription(
-        path=path,
-        format=form,
-        columns=columns,
-        target=name,
-        target_reason=reason,
-        task=task,
-        task_reason=why,
-        loss="auto",
-        inputs=(inputs[0],),
-        left_out=left_out,
-        num_rows_seen=shape[0],
-        is_complete=True,
-        missing="error",
-        input_shape=inputs[1][1:] or (1,),
-        output_shape=output,
-        num_classes=num_classes,
-    )
+    return describe_arrays(path, "npy", columns, ("x", (len(inputs), *inputs.shape)), target, ())

@@ -17,7 +17,7 @@ class TableLike(Protocol):
 
     @property
     def task(self) -> str:
-        """``classification`` or ``regression``."""
+        """What is learnt."""
 
     @property
     def loss(self) -> str:
@@ -48,6 +48,22 @@ class TableLike(Protocol):
         """Shape of one output, where it is known."""
 
     @property
+    def must_say_task(self) -> bool:
+        """Whether `data.task` must be said."""
+
+    @property
+    def format(self) -> str:
+        """How the data are stored."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Different tokens; 0 where inputs are numbers."""
+
+    @property
+    def sequence_length(self) -> int | None:
+        """Tokens of one input, where it can be chosen."""
+
+    @property
     def num_rows_seen(self) -> int:
         """Rows that were looked at."""
 
@@ -67,11 +83,17 @@ _SMALL: dict[str, dict[str, object]] = {
     "mlp": {"hidden_size": 128, "num_layers": 2, "dropout": 0.1},
     "cnn": {"hidden_size": 64, "num_layers": 2, "dropout": 0.3},
     "transformer": {"hidden_size": 128, "num_layers": 2, "num_attention_heads": 4, "dropout": 0.1},
+    "lightweight_transformer": {"hidden_size": 64, "num_layers": 2, "num_attention_heads": 4, "dropout": 0.1},
+    "gpt": {"hidden_size": 128, "num_layers": 4, "num_attention_heads": 4, "dropout": 0.1},
+    "unet": {"hidden_size": 16, "num_layers": 2, "dropout": 0.1},
 }
 _LARGE: dict[str, dict[str, object]] = {
     "mlp": {"hidden_size": 1024, "num_layers": 4, "dropout": 0.1},
     "cnn": {"hidden_size": 64, "num_layers": 3, "dropout": 0.2},
     "transformer": {"hidden_size": 512, "num_layers": 12, "num_attention_heads": 8, "dropout": 0.1},
+    "lightweight_transformer": {"hidden_size": 256, "num_layers": 6, "num_attention_heads": 8, "dropout": 0.1},
+    "gpt": {"hidden_size": 768, "num_layers": 12, "num_attention_heads": 12, "dropout": 0.1},
+    "unet": {"hidden_size": 64, "num_layers": 4, "dropout": 0.1},
 }
 _RECIPES = {
     "quickstart": _Recipe(batch=64, accumulation=1, epochs=30, sizes=_SMALL),
@@ -80,6 +102,8 @@ _RECIPES = {
     "embedded": _Recipe(batch=16, accumulation=16, epochs=50, sizes=_SMALL),
     "script": _Recipe(batch=32, accumulation=1, epochs=10, sizes=_SMALL),
 }
+_LAYERS = {"cnn": "blocks", "mlp": "hidden layers", "unet": "levels", "gpt": "decoder layers"}
+_METRICS = {"regression": "mae, rmse", "language_model": "perplexity, accuracy", "segmentation": "iou, accuracy"}
 _COMMENT_COLUMN = 32
 _MAX_WIDTH = 80
 
@@ -96,11 +120,22 @@ def choose_architecture(shape: Sequence[int] | None) -> str:
     return "transformer"
 
 
+def _choose(table: TableLike | None) -> str:
+    """Return the architecture for the data: what is learnt and what the inputs are decide before their shape."""
+    if table is None:
+        return "cnn"
+    by_task = {"language_model": "gpt", "segmentation": "unet", "sequence": "lightweight_transformer"}
+    if table.task in by_task:
+        return by_task[table.task]
+    if table.vocab_size:
+        return "lightweight_transformer"
+    return "cnn" if table.format == "image_folder" else choose_architecture(table.input_shape)
+
+
 def render_blocks(name: str, machine: DeviceFacts | None, table: TableLike | None, data_path: str) -> dict[str, str]:
     """Return the text of each placeholder of a template."""
     recipe = _RECIPES[name]
-    architecture = "cnn" if table is None else choose_architecture(table.input_shape)
-    is_regression = table is not None and table.task == "regression"
+    architecture = _choose(table)
     told = f"{table.task} of {table.target} in {data_path}" if table is not None else "handwritten digits"
     return {
         "name": name,
@@ -108,7 +143,7 @@ def render_blocks(name: str, machine: DeviceFacts | None, table: TableLike | Non
         "model": _render_model(recipe, architecture),
         "data": _render_data(table, data_path),
         "training": _render_training(recipe, architecture, table),
-        "metrics": "mae, rmse" if is_regression else "accuracy, f1",
+        "metrics": _METRICS.get(table.task if table is not None else "", "accuracy, f1"),
         "cpus": _render_cpus(machine),
         "gpu_type": _render_gpu_type(machine),
         "has_gpu": "true" if machine is not None and machine.gpus else "false",
@@ -118,8 +153,8 @@ def render_blocks(name: str, machine: DeviceFacts | None, table: TableLike | Non
 def _render_model(recipe: _Recipe, architecture: str) -> str:
     words = {
         "architecture": "mlp, cnn, transformer, package.module:Class",
-        "hidden_size": {"cnn": "channels of the first block"}.get(architecture, "width"),
-        "num_layers": {"cnn": "blocks", "mlp": "hidden layers"}.get(architecture, "encoder layers"),
+        "hidden_size": "channels of the first block" if architecture in ("cnn", "unet") else "width",
+        "num_layers": _LAYERS.get(architecture, "encoder layers"),
         "dropout": "share of activations dropped while training",
     }
     keys = {"architecture": architecture, **recipe.sizes[architecture]}
@@ -140,14 +175,19 @@ def _render_data(table: TableLike | None, data_path: str) -> str:
     lines = [_write_line("train_data", data_path, "")]
     lines.append("  split: {val: 0.1, test: 0.2}  # shares, where a set has no file of its own")
     lines += _render_columns(table)
-    lines.append("  preprocessing:")
-    lines.append("    normalize: true             # mean 0, deviation 1, by the training data")
+    if table.must_say_task:
+        lines.append(_write_line("task", table.task, "the data leave it open"))
+    if table.sequence_length is not None:
+        lines.append(_write_line("sequence_length", table.sequence_length, "tokens of one input"))
+    if not table.vocab_size:
+        lines.append("  preprocessing:")
+        lines.append("    normalize: true             # mean 0, deviation 1, by the training data")
     if table.task == "regression":
         lines.append("    normalize_targets: true     # metrics stay in the target's own unit")
     if table.input_shape is not None:
         lines.append(_write_line("input_shape", table.input_shape, "compared with the data"))
     if table.output_shape is not None:
-        what = "classes" if table.task == "classification" else ""
+        what = {"regression": "", "multi_label": "labels"}.get(table.task, "classes")
         lines.append(_write_line("output_shape", table.output_shape, what))
     return "\n".join(lines)
 
