@@ -45,6 +45,7 @@ _OUT_OF_MEMORY = re.compile(
     r"\bMemoryError\b|CUDA out of memory|torch\.OutOfMemoryError|std::bad_alloc"
     r"|DefaultCPUAllocator: can't allocate memory|Cannot allocate memory"
 )
+_STALLED = re.compile(r"(?:error|rank \d+): (?:error: )?stalled: no step was finished for ")
 _DISK_FULL = re.compile(r"No space left on device")
 # torchrun's workers put their rank before each line, an ExceptionGroup draws a margin.
 _MARGIN = re.compile(r"^(?:\[rank\d+\]: ?)?(?: *[|+] )?")
@@ -73,6 +74,8 @@ def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
         return Cause.preempted, f"{died}: stopped early with a checkpoint"
     if code == exit_codes.OUT_OF_MEMORY:
         return Cause.out_of_memory, _join(f"{died}: out of memory", said)
+    if code == exit_codes.FAILED and (line := _find_last(_STALLED, ending.log_tail)):
+        return Cause.stalled, f"{died}; the log says: {line}"
     # 137 and 152 are what a shell tells when SIGKILL or SIGXCPU ended the command it ran.
     if code == 137 and ending.oom_kills > 0:
         return Cause.out_of_memory, f"{died}; the kernel's count of kills for memory grew by {ending.oom_kills}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["EnergyMeter"]
+__all__ = ["EnergyMeter", "find_gpu_handle"]
 
 _POWERCAP = Path("/sys/class/powercap")
 
@@ -17,7 +17,7 @@ class EnergyMeter:
     def __init__(self, device: torch.device) -> None:
         self.note = ""
         """Where the energy is read, or why it cannot be."""
-        self._gpu = _open_gpu(device) if device.type == "cuda" else None
+        self._gpu = find_gpu_handle(device) if device.type == "cuda" else None
         self._files = [] if device.type == "cuda" else _find_counters()
         self._start = self._read()
 
@@ -49,7 +49,8 @@ class EnergyMeter:
         return None
 
 
-def _open_gpu(device: torch.device) -> object | None:
+def find_gpu_handle(device: torch.device) -> object | None:
+    """Return NVML's handle of the GPU that torch computes on; None where there is no NVML."""
     try:
         import pynvml
 

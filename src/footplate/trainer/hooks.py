@@ -38,6 +38,9 @@ class Hook:
 
     def on_step(self, progress: Progress) -> None:
         """Take note that a step is done; nothing of it has been read from the device."""
+    def on_start(self, progress: Progress) -> None:
+        """Take note that the loop starts, or goes on from where ``progress`` stands."""
+
 
     def on_log(self, progress: Progress, reading: Reading) -> None:
         """Take the numbers of the last ``log_frequency`` steps."""
@@ -47,6 +50,9 @@ class Hook:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a training that goes on must know: plain JSON values and tensors, also nested."""
+    def close(self) -> None:
+        """Finish what is begun: the loop has ended, in whatever way."""
+
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

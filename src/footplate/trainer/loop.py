@@ -51,6 +51,8 @@ def run_loop(loop: Loop, progress: Progress, meter: Meter) -> None:
     """
     loop.stepper.model.train()
     step_hooks = [hook for hook in loop.hooks if hook.watches_steps]
+    for hook in loop.hooks:
+        hook.on_start(progress)
     meter.start(progress.step)
     if progress.evaluation_pending:
         _evaluate(loop, progress, meter)

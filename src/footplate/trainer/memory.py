@@ -50,10 +50,15 @@ class MemoryLimit:
     folder: Path
     """Where the counters lie; of the machine, the file with its memory."""
 
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a control group's: nobody else uses it up."""
+        return not self.folder.is_file()
+
     def read_used(self) -> int | None:
         """Return the bytes that count and cannot be taken back; None where they cannot be read."""
         try:
-            if self.folder.is_file():
+            if not self.is_group:
                 return self.limit_bytes - _read_machine(self.folder)["MemAvailable"]
             counts = _read_counts(self.folder / "memory.stat")
             current = self.folder / "memory.current"

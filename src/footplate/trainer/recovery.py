@@ -108,6 +108,12 @@ class Recovery:
                 return result
             self._shrink(shortage, step)  # outside of `except`: the error holds on to what the step had allocated
 
+    def can_answer(self, *, after_steps: int) -> bool:
+        """Return whether ``ask_smaller`` would be heard, and so many steps were done since the last change."""
+        if self._pressure or self._exhausted:
+            return False
+        return self._good_steps >= after_steps or self.batch_size == self._asked
+
     def ask_smaller(self, reason: str) -> None:
         """Ask for smaller batches from the next step on; another thread may do that."""
         self._pressure = reason

@@ -106,7 +106,8 @@ def _train(
     recovery = make_recovery(parts, around)
     agreement = Agreement(parts.world, lambda: "interrupted" if interrupt.requested else recovery.find_stop())
     hooks += watch_ranks(parts, agreement, journal)
-    hooks += make_monitors(parts, recovery, journal)
+    monitors = make_monitors(parts, recovery, around, journal, lambda: interrupt.requested)
+    hooks += monitors.hooks
     judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
     loop = Loop(
         stepper=parts.stepper,
@@ -119,7 +120,7 @@ def _train(
         ends_by=parts.horizon.ends_by,
         log_frequency=training.log_frequency,
         is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first),
-        evaluate=lambda: judge.evaluate(validation, should_stop=lambda: bool(agreement.find_stop())),
+        evaluate=lambda: judge.evaluate(validation, should_stop=monitors.watch(agreement.find_stop)),
         hooks=hooks,
         saver=Saver(),
         find_stop=agreement.find_stop,
@@ -135,6 +136,9 @@ def _train(
         best.write()
     return best
 
+        parts.train.close()
+        for hook in hooks:
+            hook.close()
 
 def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[Hook], BestWeights, list[str]]:
     """Return the hooks in the order they are told, the one that keeps the best weights, and the metrics they go by."""

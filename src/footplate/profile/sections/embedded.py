@@ -17,10 +17,11 @@ class PowerManagement(Section):
     """Power mode of the board."""
     enable_dynamic_clocking: bool = key(False, inactive=_POWER)
     """Lets the clocks follow the load."""
-    enable_thermal_throttling: bool = key(False, inactive=_POWER)
-    """Pauses the training when the board is too hot."""
-    max_temperature_celsius: float | None = key(None, gt=0, unit="°C", inactive=_POWER)
-    """Temperature above which the training pauses; it goes on below it."""
+    enable_thermal_throttling: bool = key(False)
+    """Pauses the training above `max_temperature_celsius`."""
+    max_temperature_celsius: float | None = key(None, gt=0, unit="°C")
+    """Temperature (of the GPU, else the hottest of the board) above which the training pauses; it goes on 5 degrees
+    below it."""
 
 
 class EmbeddedOptimizations(Section):

@@ -37,9 +37,11 @@ class Monitoring(Section):
     """Records GPU power."""
     health_check_interval: Seconds = key(10.0, ge=0.5, unit="s")
     """Time between two readings of the machine."""
-    stall_detection_threshold: Seconds | None = key(None, gt=0, unit="s", inactive="stall detection is not built yet")
-    """Time without a step after which the training counts as stalled."""
-    temperature_threshold_celsius: float | None = key(None, gt=0, unit="°C", inactive="alerts are not built yet")
-    """Temperature that raises an alert."""
+    stall_detection_threshold: Seconds | None = key(None, gt=0, unit="s")
+    """Time without a step, a batch of an evaluation or a checkpoint after which the training counts as stalled: all
+    stacks go to the log, and with `fault_tolerance.auto_restart` the attempt ends so that the next one can begin. The
+    first step may take 300 s in any case."""
+    temperature_threshold_celsius: float | None = key(None, gt=0, unit="°C")
+    """Temperature (of the GPU, else the hottest of the board) above which a warning and an event are written."""
     alerts: Alerts = key(Alerts)
     """Who is told."""
