@@ -134,11 +134,10 @@ def _train(
         raise
     finally:
         best.write()
-    return best
-
-        parts.train.close()
         for hook in hooks:
             hook.close()
+    return best
+
 
 def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[Hook], BestWeights, list[str]]:
     """Return the hooks in the order they are told, the one that keeps the best weights, and the metrics they go by."""
