@@ -1,10 +1,10 @@
-"""The job's entry point: ``python -P -m footplate.worker {train,inspect,measure}``.
+"""The job's entry point: ``python -P -m footplate.worker {train,inspect,measure,replay}``.
 
 With -P Python does not look for Footplate's own imports in the current directory, where a json.py may lie; the user's
 classes are found there all the same.
 
-Exit codes: 0 done · 1 failed · 64 the profile or the data cannot work: never retry · 76 out of memory ·
-130 interrupted.
+Exit codes: 0 done · 1 failed · 64 the profile or the data cannot work: never retry · 75 preempted, run it again ·
+76 out of memory · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -27,11 +28,12 @@ from footplate.profile.load import load_profile, load_profile_text
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
 from footplate.profile.size import count_parameters
-from footplate.record.exit_codes import CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
+from footplate.record.exit_codes import CHECKPOINTED, CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
+from footplate.record.files import write_json
 from footplate.record.rundir import Attempt, RunDir
 from footplate.trainer.ending import leave_word, send_output_to_rank_log
 from footplate.trainer.failure import is_out_of_memory
-from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.interrupt import Interrupt, Preempted
 from footplate.trainer.place import find_place
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": _train,
         "inspect": _inspect,
         "measure": _measure,
+        "replay": _replay,
     }
     if not arguments or arguments[0] not in verbs:
         return _fail(InputError(f"usage: python -m footplate.worker {{{','.join(verbs)}}} [RUN_DIR]"), CONFIG_ERROR)
@@ -77,14 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _get_code(error: BaseException) -> int:
     """Return the exit code that tells an error."""
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
+        return CHECKPOINTED if isinstance(error, Preempted) else INTERRUPTED
     if isinstance(error, (InputError, MissingExtraError)):
         return CONFIG_ERROR
+    if isinstance(error, MemoryExhaustedError):
+        return OUT_OF_MEMORY
     return OUT_OF_MEMORY if not isinstance(error, FootplateError) and is_out_of_memory(error) else FAILED
 
 
-    if isinstance(error, MemoryExhaustedError):
-        return OUT_OF_MEMORY
 def _share_cores() -> None:
     """Let threads that wait for one another sleep soon, unless the environment says how they wait.
 
@@ -126,8 +129,24 @@ def _train_attempt(run: RunDir, attempt: Attempt, profile: Profile, rank: int, i
     with open_journal(attempt, rank) as journal, open_world(profile) as world:
         journal.event("data", found=list(data.found))
         result = train_model(profile, data, run, journal, interrupt, world)
-    was_interrupted = result["stopped_by"] == "interrupted" or interrupt.requested
+    if result["stopped_by"] == "preempted":
+        return CHECKPOINTED, result["steps"]
+    was_interrupted = result["stopped_by"] == "interrupted" or interrupt.reason == "interrupted"
     return INTERRUPTED if was_interrupted else DONE, result["steps"]
+
+
+def _replay(arguments: list[str], _interrupt: Interrupt) -> int:
+    """Do one step of a run again and write what was seen: RUN_DIR STEP OUT [--pdb]."""
+    run = RunDir(path=Path(arguments[0]).absolute())
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr, force=True)
+    with _torch_needed():
+        from footplate.trainer.replay import load_replayed, replay_step
+    profile = load_replayed(run)
+    data = _load_data(profile)
+    with contextlib.suppress(BdbQuit):  # `q` in the debugger
+        seen = replay_step(profile, data, run, int(arguments[1]), debug="--pdb" in arguments[3:])
+        write_json(Path(arguments[2]), seen)
+    return DONE
 
 
 def _measure(arguments: list[str], interrupt: Interrupt) -> int:

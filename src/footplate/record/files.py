@@ -11,7 +11,7 @@ from typing import Any
 
 from footplate.errors import NotFoundError, RecordError
 
-__all__ = ["read_json", "write_json", "write_text"]
+__all__ = ["link_or_copy", "read_json", "write_json", "write_text"]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -54,6 +54,14 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise RecordError(f"{path}: damaged: {error}", hint="Restore this file or remove the run.") from error
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _explain(path: Path, error: OSError) -> RecordError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from footplate.errors import InputError
 from footplate.profile.sections.training import EarlyStopping
+from footplate.record.files import link_or_copy
 from footplate.record.journal import Journal
 from footplate.trainer.meter import Reading
 from footplate.trainer.metrics import wants_smaller
@@ -36,11 +38,11 @@ class Hook:
 
     watches_steps: ClassVar[bool] = False
 
-    def on_step(self, progress: Progress) -> None:
-        """Take note that a step is done; nothing of it has been read from the device."""
     def on_start(self, progress: Progress) -> None:
         """Take note that the loop starts, or goes on from where ``progress`` stands."""
 
+    def on_step(self, progress: Progress) -> None:
+        """Take note that a step is done; nothing of it has been read from the device."""
 
     def on_log(self, progress: Progress, reading: Reading) -> None:
         """Take the numbers of the last ``log_frequency`` steps."""
@@ -48,11 +50,11 @@ class Hook:
     def on_evaluation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         """Take an evaluation: ``val/…``, and ``train/loss`` since the last one."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a training that goes on must know: plain JSON values and tensors, also nested."""
     def close(self) -> None:
         """Finish what is begun: the loop has ended, in whatever way."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know: plain JSON values and tensors, also nested."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -148,6 +150,29 @@ class BestWeights(Hook):
     def on_log(self, progress: Progress, reading: Reading) -> None:  # noqa: ARG002
         self._write_if_due()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "step": self.step, "value": self.value, "metrics": self.metrics}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["metric"] == self.metric:
+            self.step, self.value, self.metrics = state["step"], float(state["value"]), dict(state["metrics"])
+
+    def hand_over(self, target: Path) -> Mapping[str, Tensor] | None:
+        """Give a checkpoint the best weights so far: those that wait, else None and the file under a second name.
+
+        Later ones get a new file, so that the checkpoint keeps those of its own step.
+        """
+        if self._waiting is None and self.step is not None and self._writes:
+            link_or_copy(self._path, target)
+        return self._waiting
+
+    def take_back(self, source: Path) -> None:
+        """Put the best weights of a checkpoint in the place of those that were found after it."""
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        link_or_copy(source, part)
+        part.replace(self._path)
+
     def write(self) -> None:
         """Write the best weights if they still wait for it."""
         if self._waiting is not None:
@@ -188,6 +213,13 @@ class StopEarly(Hook):
             _log.info(
                 "early stopping: %s has not improved on %.4g in %d evaluations", self._metric, self._best, self._waited
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self._metric, "best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["metric"] == self._metric:
+            self._best, self._waited = float(state["best"]), int(state["waited"])
 
 
 def choose_monitor(name: str, *, key: str, has_validation: bool) -> str:

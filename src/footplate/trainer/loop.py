@@ -75,7 +75,8 @@ def run_loop(loop: Loop, progress: Progress, meter: Meter) -> None:
         if progress.stopped_by == loop.ends_by or loop.is_evaluation_due(progress):
             _evaluate(loop, progress, meter)
         loop.saver.save_if_due(progress)
-    _read(loop, progress, meter, loop.learning_rate_at(max(0, progress.step - 1)))
+    if not loop.saver.keeps_readings(progress):
+        _read(loop, progress, meter, loop.learning_rate_at(max(0, progress.step - 1)))
 
 
 def _read(loop: Loop, progress: Progress, meter: Meter, learning_rate: float) -> None:

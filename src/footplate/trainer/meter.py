@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class Meter:
     def __init__(self, world: World = _ALONE) -> None:
         self._world = world
         self._losses: list[Tensor] = []
+        self._earlier = torch.empty(0, dtype=torch.float64)
         self._weights: list[int | Tensor] = []
         self._steps: list[int] = []
         self._grad_norm: Tensor | None = None
@@ -75,7 +77,7 @@ class Meter:
             self._steps.append(step)
         self._samples += num_samples
         self._grad_norm = grad_norm
-        if len(self._losses) >= _MAX_WAITING:
+        if len(self._steps) >= _MAX_WAITING:
             self._collect()
 
     def pause(self) -> float:
@@ -114,11 +116,41 @@ class Meter:
         self._since, self._last_step, self._sum, self._weight, self._samples = now, step, 0.0, 0.0, 0
         return reading
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was taken and not read; losses as they are, for a sum taken in other parts has other bits."""
+        return {
+            "losses": self._bring_losses(),
+            "weights": [float(weight) for weight in self._weights],
+            "steps": list(self._steps),
+            "grad_norm": None if self._grad_norm is None else float(self._grad_norm),
+            "sums": [self._sum, self._weight, self._sum_since_evaluation, self._weight_since_evaluation],
+            "train_s": self.train_s,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; called again, what another process had comes on top."""
+        self._earlier = torch.cat([self._earlier, state["losses"].to(torch.float64)])
+        self._weights += state["weights"]
+        self._steps += state["steps"]
+        self._grad_norm = None if state["grad_norm"] is None else torch.tensor(state["grad_norm"])
+        total, weight, total_since, weight_since = state["sums"]
+        self._sum += total
+        self._weight += weight
+        self._sum_since_evaluation += total_since
+        self._weight_since_evaluation += weight_since
+        self.train_s = max(self.train_s, state["train_s"])
+
+    def _bring_losses(self) -> Tensor:
+        """Return the waiting losses, those of an earlier attempt first, [n] float64 in main memory."""
+        if not self._losses:
+            return self._earlier
+        return torch.cat([self._earlier, torch.stack(self._losses).cpu().to(torch.float64)])
+
     def _collect(self) -> None:
         """Bring the waiting losses to the CPU and add them up."""
-        if not self._losses:
+        values = self._bring_losses().numpy()
+        if not len(values):
             return
-        values = torch.stack(self._losses).cpu().numpy().astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong) and self._wrong is None:
             self._wrong = self._steps[wrong[0]], float(values[wrong[0]])
@@ -131,6 +163,7 @@ class Meter:
         self._sum_since_evaluation += total
         self._weight_since_evaluation += weight
         self._losses, self._weights, self._steps = [], [], []
+        self._earlier = torch.empty(0, dtype=torch.float64)
 
     def _share(self, total: float, weight: float) -> tuple[float, float]:
         """Return what the losses of all processes add up to; a loss that is no number in one of them ends all."""

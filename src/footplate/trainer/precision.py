@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,3 +77,12 @@ class Precision:
             self._scaler.update(self._fixed_scale)
         for parameter in parameters:
             parameter.grad = None  # as zero_grad does, without its bookkeeping: 1.5 % of a step of 1 ms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the scaling of the loss has learnt; nothing without one."""
+        return {} if self._scaler is None else dict(self._scaler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
+        if self._scaler is not None and state:
+            self._scaler.load_state_dict(dict(state))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 __all__ = ["Progress"]
 
@@ -45,3 +47,13 @@ class Progress:
         if self.position >= self.num_train:
             self.epoch += 1
             self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the training stands; a stop that someone asked for is none that remains."""
+        stopped_by = "" if self.is_asked_to_stop else self.stopped_by
+        return {**asdict(self), "stopped_by": stopped_by}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where ``state_dict`` was taken; a training made longer since goes on too."""
+        for field in fields(self):
+            setattr(self, field.name, state[field.name])

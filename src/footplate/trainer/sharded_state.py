@@ -10,7 +10,7 @@ On the training's thread: ``take_snapshot``, a copy in main memory. On any threa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = ["FILES", "Snapshot", "get_full_state", "load_state", "save_state", "t
 FILES = "state.rank*.safetensors"
 """Names of the files that processes write."""
 _MESH = ("replicate", "shard", "tensor")
+Copy = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,17 @@ class _Part(NamedTuple):
     offset: tuple[int, ...]
 
 
-def take_snapshot(model: nn.Module, optimizer: Optimizer, parallel: Parallel) -> Snapshot:
-    """Copy what this process has to write of weights and optimiser state; the training may go on then."""
+def _copy_anew(_key: str, tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def take_snapshot(
+    model: nn.Module, optimizer: Optimizer | None, parallel: Parallel, copy: Copy = _copy_anew
+) -> Snapshot:
+    """Copy what this process has to write of weights and optimiser state; the training may go on then.
+
+    ``copy`` makes the copies in main memory: of a key and a tensor.
+    """
     tensors: dict[str, Tensor] = {}
     places: dict[str, dict[str, Any]] = {}
     values: dict[str, Any] = {}
@@ -77,7 +87,7 @@ def take_snapshot(model: nn.Module, optimizer: Optimizer, parallel: Parallel) ->
         elif _writes(value, parallel):
             for number, part in enumerate(_list_parts(value, order)):
                 key = f"{name}#{number}"
-                tensors[key] = part.local.detach().to("cpu", copy=True).contiguous()
+                tensors[key] = copy(key, part.local)
                 places[key] = {"name": name, "shape": list(value.shape), "offset": list(part.offset)}
                 places[key]["dtype"] = str(value.dtype).removeprefix("torch.")
     return Snapshot(rank=parallel.world.rank, tensors=tensors, places=places, values=values)
@@ -125,11 +135,13 @@ def get_full_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     return {"model": gather_weights(model), "optimizer": states}
 
 
-def _list_state(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, Any, Tensor | None]]:
+def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple[str, Any, Tensor | None]]:
     """Yield name, value and the order of the rows of all there is to save."""
     for name, tensor in model.state_dict(keep_vars=True).items():
         if not _is_repeated(model, name, tensor):
             yield f"model/{name}", tensor, find_order(tensor)
+    if optimizer is None:
+        return
     for name, parameter, _ in _list_parameters(model, optimizer):
         for key, value in optimizer.state.get(parameter, {}).items():
             order = find_order(parameter) if isinstance(value, Tensor) and value.ndim else None

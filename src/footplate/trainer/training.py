@@ -15,7 +15,9 @@ from footplate.record.rundir import RunDir
 from footplate.trainer.agreement import Agreement
 from footplate.trainer.architectures import count_model_parameters, get_model_section
 from footplate.trainer.assemble import Parts, assemble
+from footplate.trainer.checkpoint import Checkpointer, Stateful, Watched, resume
 from footplate.trainer.device import describe_device
+from footplate.trainer.drill import make_strikes
 from footplate.trainer.ending import note_step
 from footplate.trainer.feed import Feed
 from footplate.trainer.final import FinalResult, judge_finally
@@ -27,7 +29,7 @@ from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
 from footplate.trainer.ranks import watch_ranks
-from footplate.trainer.saver import Saver
+from footplate.trainer.saver import make_saver
 from footplate.trainer.schedule import make_is_due
 from footplate.trainer.weights import load_weights, save_description, save_from_first
 from footplate.trainer.world import World
@@ -56,7 +58,10 @@ def train_model(
     _announce(parts, journal)
     progress, meter = Progress(num_train=len(parts.train)), Meter(world)
     with interrupt.deferred():
-        best = _train(parts, progress, meter, run.artifacts, journal, interrupt)
+        best = _train(parts, progress, meter, run, journal, interrupt)
+        if progress.stopped_by == "preempted":  # it goes on elsewhere, and the time here is counted
+            journal.event("preempted", step=progress.step)
+            return _make_result(parts, progress, meter, best, FinalResult())
         save_from_first(parts.model, run.artifacts / "last.safetensors", world)
         _choose_best(parts, best, run.artifacts)
         final = _judge(parts, interrupt)
@@ -96,19 +101,30 @@ def _announce(parts: Parts, journal: Journal) -> None:
 
 
 def _train(
-    parts: Parts, progress: Progress, meter: Meter, artifacts: Path, journal: Journal, interrupt: Interrupt
+    parts: Parts, progress: Progress, meter: Meter, run: RunDir, journal: Journal, interrupt: Interrupt
 ) -> BestWeights:
     """Run the loop with the hooks that the profile asks for; return the one that kept the best weights."""
     profile, training = parts.profile, parts.profile.training
     validation = Feed(parts.data.val, parts.device, parts.data_world)
-    hooks, best, monitored = _make_hooks(parts, artifacts, journal)
-    around = make_surroundings(parts, progress, journal, artifacts.parent)
+    hooks, best, monitored = _make_hooks(parts, run.artifacts, journal)
+    around = make_surroundings(parts, progress, journal, run.path)
     recovery = make_recovery(parts, around)
-    agreement = Agreement(parts.world, lambda: "interrupted" if interrupt.requested else recovery.find_stop())
+    agreement = Agreement(parts.world, lambda: interrupt.reason or recovery.find_stop())
     hooks += watch_ranks(parts, agreement, journal)
+    hooks += make_strikes(journal, lambda: interrupt.requested, is_first=parts.world.is_first)
     monitors = make_monitors(parts, recovery, around, journal, lambda: interrupt.requested)
     hooks += monitors.hooks
     judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
+    shared: dict[str, Stateful] = {type(one).__name__: one for one in hooks} | {"Recovery": recovery}
+    watched = Watched(shared=shared, own={"Meter": meter}, best=best)
+    attempt = resume(parts, progress, run, journal, watched)
+    saver = make_saver(
+        Checkpointer(parts, run, watched, attempt=attempt),
+        parts,
+        journal,
+        by_first=agreement.by_first,
+        best=best,
+    )
     loop = Loop(
         stepper=parts.stepper,
         recovery=recovery,
@@ -122,7 +138,7 @@ def _train(
         is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first),
         evaluate=lambda: judge.evaluate(validation, should_stop=monitors.watch(agreement.find_stop)),
         hooks=hooks,
-        saver=Saver(),
+        saver=saver,
         find_stop=agreement.find_stop,
     )
     try:
@@ -133,7 +149,9 @@ def _train(
         note_step(error, progress.step)
         raise
     finally:
+        saver.close()
         best.write()
+        parts.train.close()
         for hook in hooks:
             hook.close()
     return best

@@ -6,8 +6,6 @@ from footplate.profile.fields import Seconds, Section, Text, key
 
 __all__ = ["FaultTolerance"]
 
-_LATER = "restarts and resume are not built yet"
-
 
 class FaultTolerance(Section):
     """Restarts. A training that was preempted (SIGUSR1) has left a checkpoint and is always started again."""
@@ -19,7 +17,7 @@ class FaultTolerance(Section):
     """How many failures are followed by another attempt; preemptions do not count."""
     restart_delay: Seconds = key(60.0, ge=0, unit="s")
     """Wait before the next attempt."""
-    resume_from_checkpoint: bool = key(False, inactive=_LATER)
-    """Goes on from the newest valid checkpoint."""
-    checkpoint_path: Text | None = key(None, inactive=_LATER)
-    """Checkpoint to go on from; null = the newest valid one."""
+    resume_from_checkpoint: bool = key(True)
+    """Another attempt of a run goes on from the newest valid checkpoint of the run; false = it begins anew."""
+    checkpoint_path: Text | None = key(None)
+    """Checkpoint, or run, that the first attempt goes on from; null = it begins anew."""

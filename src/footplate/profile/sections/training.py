@@ -13,8 +13,6 @@ __all__ = ["OPTIMIZERS", "Checkpointing", "EarlyStopping", "Loss", "MixedPrecisi
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
 """Optimisers known by name."""
 
-_RESUME = "checkpoints to resume from are not built yet; the best and the last weights are always kept"
-
 
 class Scheduler(Section):
     """The learning rate over the optimiser steps."""
@@ -56,16 +54,17 @@ class MixedPrecision(Section):
 class Checkpointing(Section):
     """Saving all that is needed to go on after an interruption."""
 
-    enabled: bool = key(True, inactive=_RESUME)
+    enabled: bool = key(True)
     """Switches it on."""
-    frequency: int | None = key(None, ge=1, unit="optimiser steps", inactive=_RESUME)
-    """Steps between two checkpoints; `training.save_frequency` is an older spelling."""
-    keep_last_n: int = key(3, ge=1, unit="checkpoints", inactive=_RESUME)
-    """How many of the newest are kept."""
-    save_optimizer_state: bool = key(True, inactive=_RESUME)
+    frequency: int | None = key(None, ge=1, unit="optimiser steps")
+    """Steps between two checkpoints; null = every 5 minutes of training, less often where that would take more
+    than 2 % of the time. `training.save_frequency` is an older spelling. A training that is asked to stop is saved in any case."""
+    keep_last_n: int = key(3, ge=1, unit="checkpoints")
+    """How many of the newest are kept; the best one is kept too."""
+    save_optimizer_state: bool = key(True)
     """Saves the optimiser too; without it a resume is not exact."""
-    save_best_only: bool = key(False, inactive=_RESUME)
-    """Saves only when the monitored metric improves."""
+    save_best_only: bool = key(False)
+    """Saves only when `validation.save_best_metric` improves, and at a request to stop."""
 
 
 class EarlyStopping(Section):
@@ -115,7 +114,7 @@ class Training(Section):
     """Optimiser steps; null = no limit."""
     eval_frequency: int | None = key(None, ge=1, unit="optimiser steps")
     """Steps between two evaluations; null = once an epoch."""
-    save_frequency: int | None = key(None, ge=1, unit="optimiser steps", inactive=_RESUME)
+    save_frequency: int | None = key(None, ge=1, unit="optimiser steps")
     """Older spelling of `training.checkpointing.frequency`."""
     log_frequency: int = key(10, ge=1, unit="optimiser steps")
     """Steps between two readings of loss, learning rate and throughput."""
