@@ -64,7 +64,9 @@ def judge_finally(
     limits = {"latency_ms": settings.target_latency_ms, "memory_mb": settings.target_memory_mb}
     for name, limit in limits.items():
         value = result.metrics.get(f"test/{name}")
-        if limit is not None and value is not None:
+        if limit is not None and value is None:
+            _log.warning("the gate %s is not checked: it was not measured", name)
+        elif limit is not None and value is not None:
             result.gates.append({"name": name, "limit": limit, "value": value, "passed": value <= limit})
     return result
 
@@ -72,7 +74,7 @@ def judge_finally(
 def _measure_one_prediction(judge: Judge, sample: Tensor, should_stop: Callable[[], bool]) -> float | None:
     """Return the first process's time of one prediction; None where it takes all of them to make one."""
     if is_sharded(judge.model):
-        _log.info("latency is not measured: no process has the whole network; `footplate predict` loads it whole")
+        _log.info("latency is not measured: each process has a part of the network only")
         return None
     latency = measure_latency_ms(judge.model, sample, should_stop) if judge.world.is_first else None
     return judge.world.broadcast(latency)
@@ -110,5 +112,7 @@ def measure_latency_ms(
 
 def get_size_mb(model: nn.Module) -> float:
     """Return the size of the weights and buffers in MB (10⁶ bytes); shared ones count once."""
-    sizes = {tensor.data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
+    # One of which each process holds a part has no address of its own; its size is that of the whole.
+    tensors = (*model.parameters(), *model.buffers())
+    sizes = {tensor.data_ptr() or id(tensor): tensor.nbytes for tensor in tensors}
     return float(np.sum(list(sizes.values()))) / 1e6
