@@ -29,10 +29,11 @@ def make_runners(
     """Return the peers that are installed, by name."""
     data = TensorDataset(inputs, targets)
     makers = {"accelerate": make_accelerate, "transformers": make_hf_trainer, "lightning": make_lightning}
+    needs = {"transformers": ("transformers", "accelerate")}  # its Trainer; its networks do without
     return {
         name: maker(make_model(), data, batch_size)
         for name, maker in makers.items()
-        if importlib.util.find_spec(name) is not None
+        if all(importlib.util.find_spec(module) is not None for module in needs.get(name, (name,)))
     }
 
 

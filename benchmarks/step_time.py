@@ -41,6 +41,8 @@ from footplate.trainer.hooks import JournalWriter, LogWriter
 from footplate.trainer.loop import Loop, run_loop
 from footplate.trainer.meter import Meter
 from footplate.trainer.progress import Progress
+from footplate.trainer.recovery import Recovery, Surroundings
+from footplate.trainer.saver import Saver
 
 NUM_SAMPLES, NUM_FEATURES, NUM_CLASSES, BATCH = 8192, 784, 10, 64
 LIMITS = {256: 1.05, 1024: 1.03}
@@ -235,10 +237,10 @@ def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, jour
     last_step = 0
     loop = Loop(
         stepper=parts.stepper,
+        recovery=Recovery(parts.stepper, BATCH, Surroundings(progress=progress, device=parts.device)),
         feed=parts.train,
         seed=0,
-        batch_size=BATCH,
-        accumulation=1,
+        step_size=BATCH,
         learning_rate_at=parts.get_learning_rate,
         total_steps=10**9,
         ends_by="max_steps",
@@ -246,7 +248,8 @@ def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, jour
         is_evaluation_due=lambda _: False,
         evaluate=lambda: None,
         hooks=[JournalWriter(journal, with_throughput=True), LogWriter(10**9)],
-        should_stop=lambda: progress.step >= last_step,
+        saver=Saver(),
+        find_stop=lambda: "interrupted" if progress.step >= last_step else "",
     )
 
     def run(steps: int) -> None:
