@@ -333,7 +333,7 @@ def take_step(task: Task, size: int, batch_size: int, world: World, **settings: 
         task=task,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         precision=FP32,
-        parallel=Parallel(world=world),
+        parallel=Parallel(world=world, data=world),
         parameters=list(model.parameters()),
         max_grad_norm=None,
         on_gradients=lambda: gradients.append(model.weight.grad.clone()),
