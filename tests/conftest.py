@@ -40,6 +40,7 @@ _ALLOWED_THREADS = {
 }
 _ALLOWED_CHILDREN = {
     "multiprocessing.resource_tracker": "Python's: one for the process, ends with it",
+    "multiprocessing.forkserver": "Python's: one for the process, ends with it",
 }
 _CACHES = (".cache/", "_cache/", "__pycache__/", ".hypothesis/", ".venv/", ".work/", "dist/", ".egg-info/")
 """What tools may leave in the tree: it is ignored by git and made again when it is missing."""

@@ -23,6 +23,7 @@ from footplate.trainer.precision import Precision
 from footplate.trainer.reproducible import set_seeds, set_up_torch
 from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
+from footplate.trainer.workers import choose_loading
 from footplate.trainer.world import World
 
 __all__ = ["Parts", "assemble"]
@@ -70,6 +71,7 @@ class Parts:
             metrics=choose_metrics((*names, *extra) if names else (), self.task),
             batch_size=self.profile.training.batch_size * _EVALUATION_BATCHES.get(self.task.kind, 4),
             world=self.world,
+            before=lambda: self.stepper.parallel.share_statistics(self.model),
             with_time="inference_time" in {name.rpartition("/")[2] for name in (*names, *extra)},
         )
 
@@ -87,7 +89,7 @@ def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts
     precision = Precision(training.mixed_precision, device)
     model = build_model(profile, data.facts.signature).to(device)
     parallel = make_parallel(profile, world)
-    train = Feed(data.train, device, parallel.data)
+    train = Feed(data.train, device, parallel.data, choose_loading(profile, data, device))
     inputs = next(train.iterate(2)).inputs
     check_model_fits(model, task, inputs, name=profile.model.architecture)
     model, called, parallel = spread(model, profile, parallel, device)

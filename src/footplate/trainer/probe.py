@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import closing
 from typing import Any
 
 from footplate.data.load import LoadedData
@@ -14,20 +15,27 @@ from footplate.trainer.energy import EnergyMeter
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
+from footplate.trainer.world import World
 
 __all__ = ["measure_steps"]
 
+_ALONE = World()
 _WARM_UP = 5
 _STEPS = 50
 
 
-def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt) -> dict[str, Any]:
+def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt, world: World = _ALONE) -> dict[str, Any]:
     """Do 50 real steps (fewer if the training is shorter) after 5 to warm up; return what one takes.
 
     ``step_s`` is the median, ``step_s_range`` what 8 of 10 steps lie between; ``energy_j_per_step`` is None where the
     machine does not tell, and ``energy_note`` says why.
     """
-    parts = assemble(profile, data)
+    parts = assemble(profile, data, world)
+    with closing(parts.train):
+        return _measure(parts, interrupt)
+
+
+def _measure(parts: Parts, interrupt: Interrupt) -> dict[str, Any]:
     parts.model.train()
     progress = Progress(num_train=len(parts.train))
     for _ in range(_WARM_UP):

@@ -33,7 +33,7 @@ def test_a_key_is_explained_with_unit_range_default_and_choices() -> None:
     assert find_key("batch_size") == info
     assert find_key("device").choices == ("auto", "cpu", "cuda", "mps", "xpu", "xla")
     assert find_key("metadata.author").status == "recorded"
-    assert find_key("data.augmentation.noise_std").status == "inactive"
+    assert find_key("power_management.power_mode").status == "inactive"
     assert "training.batch_size" in find_key("training").keys
 
 
