@@ -52,7 +52,9 @@ def find_cached(key: str, names: Sequence[str]) -> dict[str, Array] | None:
     """Return what was kept under a key, mapped; None when it is not there, or damaged."""
     try:
         folder = get_cache_dir() / key
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+        files = {name: folder / f"{name}.npy" for name in names}
+        # A plain view of the map: indexing the memmap class itself is several times slower.
+        return {name: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)) for name, file in files.items()}
     except (OSError, ValueError, EOFError):  # not there, or torn: it is made again
         return None
 

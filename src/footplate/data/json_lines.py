@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from footplate.data.cache import find_cached, keep_arrays, make_key
 from footplate.data.line_index import find_lines
 from footplate.data.rows import Array, Indices, LazyArray, Rows, describe_shape
 from footplate.data.source import Source
@@ -165,8 +166,13 @@ class _Documents:
     def __init__(self, lines: JsonLines, field: str) -> None:
         self._lines = lines
         self._field = field
-        sizes = np.fromiter((len(_encode(lines, index, field)) + 1 for index in range(len(lines))), np.int64)
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        key = make_key("documents", *lines.files, field=field)
+        if kept := find_cached(key, ("starts",)):
+            self._starts = kept["starts"]
+        else:
+            sizes = np.fromiter((len(_encode(lines, index, field)) + 1 for index in range(len(lines))), np.int64)
+            self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+            keep_arrays(key, {"starts": self._starts})
         self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
@@ -204,10 +210,16 @@ def open_json_lines(name: str, files: Sequence[Path], settings: Data, like: Sour
     targets = _open_targets(lines, fields.targets, is_large=is_large)
     if not fields.is_text:
         return Source(inputs=_open_numbers(lines, fields.inputs, is_large=is_large), targets=targets, **common)
+    vocab_size = settings.vocab_size or NUM_BYTES
+    if vocab_size < NUM_BYTES:
+        raise DataError(
+            f"{name}: data.vocab_size is {vocab_size}, text has {NUM_BYTES} different bytes",
+            hint=f"set it to {NUM_BYTES} or more, or leave it out",
+        )
     texts = _Texts(lines, fields.inputs, settings.sequence_length)
     rows = lines.make_rows(texts if is_large else texts[:])
     notes = () if is_large else _describe_lengths(lines, fields.inputs, settings.sequence_length)
-    return Source(inputs=rows, targets=targets, vocab_size=settings.vocab_size or NUM_BYTES, notes=notes, **common)
+    return Source(inputs=rows, targets=targets, vocab_size=vocab_size, notes=notes, **common)
 
 
 def _choose_fields(first: Mapping[str, Any], settings: Data) -> _Fields | None:

@@ -17,7 +17,8 @@ KEPT_BYTES = 256_000_000
 """The index of larger files is kept."""
 _CHUNK = 1 << 26
 _NEWLINE = 10
-_SPACES = np.frombuffer(b" \t\r\n", np.uint8)
+_SHORT = 2
+"""Lines up to this length may hold a space or the return of another system only."""
 
 
 class Lines(NamedTuple):
@@ -44,13 +45,9 @@ def find_lines(file: Path) -> Lines:
     ends = [np.flatnonzero(content[start : start + _CHUNK] == _NEWLINE) + start for start in range(0, size, _CHUNK)]
     stops = np.concatenate([*ends, np.array([size] if content[-1] != _NEWLINE else [], np.int64)])
     starts = np.concatenate([np.zeros(1, np.int64), stops[:-1] + 1])
-    filled = np.array(
-        [
-            stop - start > 2 or bool(content[start:stop].tobytes().strip())
-            for start, stop in zip(starts, stops, strict=True)
-        ],
-        bool,
-    )
+    filled = stops > starts
+    for line in np.flatnonzero(filled & (stops - starts <= _SHORT)).tolist():
+        filled[line] = bool(content[starts[line] : stops[line]].tobytes().strip())
     lines = Lines(np.flatnonzero(filled) + 1, np.stack([starts, stops], 1)[filled])
     if key:
         keep_arrays(key, {"numbers": lines.numbers, "spans": lines.spans})

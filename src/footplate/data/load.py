@@ -121,9 +121,12 @@ def _find_targets(profile: Profile, sources: dict[str, Source]) -> tuple[Learnt,
     train = sources["train"]
     task = find_task(profile, train)
     if task in ("sequence", "segmentation"):
-        classes = find_position_classes(profile, train)
+        classes, counted = find_position_classes(profile, train)
         checks.check_same_shape({key: source.targets for key, source in sources.items()}, "targets")
-        numbered = {key: number_positions(source, classes) for key, source in sources.items()}
+        numbered = {
+            key: number_positions(source, classes, counted if source is train else None)
+            for key, source in sources.items()
+        }
         counts = sum(item.counts for item in numbered.values())
         learnt = Learnt(task=task, classes=classes, class_counts=tuple(np.asarray(counts).tolist()))
         return learnt, {key: item.rows for key, item in numbered.items()}

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from footplate.data.rows import Array, Indices, LazyArray, Rows
+from footplate.data.rows import Array, Indices, LazyArray, Part, Rows
 from footplate.data.source import Source
 from footplate.data.targets import Classes
 from footplate.errors import DataError
 from footplate.profile.model import Profile
 
-__all__ = ["IGNORED", "PositionTargets", "find_position_classes", "number_positions"]
+__all__ = ["IGNORED", "PositionTargets", "ValueCounts", "find_position_classes", "number_positions"]
 
 IGNORED = -100
 """What stands in the targets where a position has no class: it counts in no loss and no metric."""
 _MANY_CLASSES = 1000
 """Numbers that take more values than this are no classes, unless `data.output_shape` says how many there are."""
+
+
+class ValueCounts(NamedTuple):
+    """The different numbers (or texts) in targets."""
+
+    values: Array
+    """Ascending."""
+    counts: Indices
+    """How often each occurs."""
 
 
 class PositionTargets(NamedTuple):
@@ -43,13 +52,16 @@ class _Numbered(LazyArray):
         return _number(self._stored.take(indices), self._classes)[0]
 
 
-def find_position_classes(profile: Profile, source: Source) -> Classes:
-    """Return the classes of sequence or segmentation targets; all of them are looked at once."""
+def find_position_classes(profile: Profile, source: Source) -> tuple[Classes, ValueCounts]:
+    """Return the classes of sequence or segmentation targets, and what was counted: all are looked at once."""
     targets = source.targets
     ignored = tuple({IGNORED, IGNORED if (given := profile.data.ignored_class) is None else given})
     wanted = profile.data.output_shape
     declared = wanted[0] if wanted and len(wanted) == 1 else None
-    values = _find_values(targets, ignored, _MANY_CLASSES if declared is None else None)
+    counted = _count_values(targets, _MANY_CLASSES if declared is None else None)
+    values = counted.values
+    if values.dtype.kind in "iuf":
+        values = values[~np.isin(values, ignored)]
     if values.dtype.kind in "iuf":
         if len(values) and values[0] < 0:
             raise DataError(
@@ -76,36 +88,38 @@ def find_position_classes(profile: Profile, source: Source) -> Classes:
         source.class_names[int(value)] if knows_names else f"{value:g}" if values.dtype.kind in "iuf" else str(value)
         for value in values
     )
-    return Classes(values=values, names=names, ignored=ignored)
+    return Classes(values=values, names=names, ignored=ignored), counted
 
 
-def number_positions(source: Source, classes: Classes) -> PositionTargets:
-    """Return a source's targets as class numbers, -100 where there is none; an unknown class is an error."""
+def number_positions(source: Source, classes: Classes, counted: ValueCounts | None = None) -> PositionTargets:
+    """Return a source's targets as class numbers, -100 where there is none; an unknown class is an error.
+
+    ``counted`` spares a second look at all targets.
+    """
     targets = source.targets
-    counts = np.zeros(len(classes.values), np.int64)
-    numbered = []
-    keep = not targets.mapped and not targets.is_lazy
     if (targets.dtype.kind in "SU") != (classes.values.dtype.kind in "SU"):
         raise DataError(
             f"{targets.names[0]}: the targets are of type {targets.dtype}, those of the training data are not",
             hint="write both with the same types",
         )
-    for start, chunk in targets.chunks():
-        numbers, wrong = _number(chunk, classes)
-        if wrong is not None:
-            raise DataError(
-                f"{targets.locate(start + wrong[0], *wrong[1:])}: class {chunk[wrong]} is not among the "
-                f"{len(classes.values)} classes of the training data",
-                hint="mend the labels, add such samples to the training data, or name a number that is no class: "
-                "data.ignored_class",
-            )
-        counts += np.bincount(numbers[numbers != IGNORED], minlength=len(counts))
-        if keep:
-            numbered.append(numbers)
-    parts = (np.concatenate(numbered),) if keep else (_Numbered(targets, classes),)
-    if keep and targets.places:
-        targets = replace(targets, places=(np.concatenate(targets.places),))
-    return PositionTargets(replace(targets, parts=parts, names=targets.names[:1], mapped=not keep), counts)
+    values, counts_of = counted or _count_values(targets, None)
+    numbers, wrong = _number(values, classes)
+    if wrong is not None:
+        raise DataError(
+            f"{_locate(targets, values[wrong])}: class {values[wrong]} is not among the "
+            f"{len(classes.values)} classes of the training data",
+            hint="mend the labels, add such samples to the training data, or name a number that is no class: "
+            "data.ignored_class",
+        )
+    is_class = numbers != IGNORED
+    counts = np.zeros(len(classes.values), np.int64)
+    np.add.at(counts, numbers[is_class], counts_of[is_class])
+    lazy: tuple[Part, ...] = (_Numbered(targets, classes),)
+    if targets.mapped or targets.is_lazy:
+        return PositionTargets(replace(targets, parts=lazy, names=targets.names[:1], places=(), mapped=True), counts)
+    made = np.concatenate([_number(chunk, classes)[0] for _, chunk in targets.chunks()])
+    places = (np.concatenate(targets.places),) if targets.places else ()
+    return PositionTargets(replace(targets, parts=(made,), names=targets.names[:1], places=places), counts)
 
 
 def _number(labels: Array, classes: Classes) -> tuple[Indices, tuple[int, ...] | None]:
@@ -122,8 +136,9 @@ def _number(labels: Array, classes: Classes) -> tuple[Indices, tuple[int, ...] |
     return numbers, None
 
 
-def _find_values(targets: Rows, ignored: tuple[int, ...], limit: int | None) -> Array:
-    found = np.zeros(0, targets.dtype)
+def _count_values(targets: Rows, limit: int | None) -> ValueCounts:
+    """Return the different numbers (or texts) in all targets and how often each occurs, in constant memory."""
+    found: dict[Any, int] = {}
     for start, chunk in targets.chunks():
         if chunk.dtype.kind == "f" and not (chunk == np.floor(chunk)).all():
             wrong = chunk != np.floor(chunk)
@@ -132,17 +147,25 @@ def _find_values(targets: Rows, ignored: tuple[int, ...], limit: int | None) -> 
                 f"{targets.locate(start + place[0], *place[1:])} is {chunk[place]:g}, which is no class",
                 hint="write classes as whole numbers; for quantities set data.task: regression",
             )
-        found = np.union1d(found, chunk)
+        for value, count in zip(*_count(chunk), strict=True):
+            found[value] = found.get(value, 0) + count
         if limit is not None and len(found) > limit:
             raise DataError(
                 f"{targets.names[0]}: the targets take more than {limit:,} values: classes or quantities?",
                 hint="set data.task: regression for quantities; for classes say how many: data.output_shape: [K]",
             )
-    if found.dtype.kind in "iuf":
-        found = found[~np.isin(found, ignored)]
-    elif found.dtype.kind == "b":
-        found = found.astype(np.int64)
-    return found
+    dtype = np.dtype(np.int64) if targets.dtype.kind == "b" else targets.dtype
+    values = np.array(sorted(found), dtype)
+    return ValueCounts(values, np.array([found[value] for value in sorted(found)], np.int64))
+
+
+def _count(chunk: Array) -> tuple[list[Any], list[int]]:
+    if chunk.dtype.kind in "bu" and chunk.dtype.itemsize <= 2:  # many times faster than to sort them
+        counts = np.bincount(chunk.reshape(-1))
+        values = np.flatnonzero(counts)
+        return values.tolist(), counts[values].tolist()
+    values, counts = np.unique(chunk, return_counts=True)
+    return values.tolist(), counts.tolist()
 
 
 def _locate(targets: Rows, value: object) -> str:

@@ -44,6 +44,6 @@ def keep_scaled(
         found = find_cached(key, (_NAME,))
         if found is None:
             return None
-    array = np.asarray(found[_NAME])
+    array = found[_NAME]
     is_large = array.nbytes > MMAP_BYTES
     return replace(rows, parts=(array if is_large else array.copy(),), mapped=is_large, names=rows.names[:1])

@@ -31,9 +31,12 @@ def open_source(name: str, settings: Data, base_dir: Path, *, mmap: bool, like: 
     if name.startswith("sklearn:"):
         return _load_sklearn(name, settings.columns)
     if is_function(name):
+        _refuse_columns(settings.columns, name)
         return open_function(name, base_dir)
     located = locate(name, settings.format, base_dir)
     files, form = located.files, located.format
+    if form in ("text", "tokens", "image_folder"):
+        _refuse_columns(settings.columns, f"data of the format {form}")
     if located.folder is not None:
         return open_images(name, located.folder)
     if form in _STREAM_READERS:
@@ -53,6 +56,11 @@ def open_source(name: str, settings: Data, base_dir: Path, *, mmap: bool, like: 
         files=tuple(files),
         num_bytes=num_bytes,
     )
+
+
+def _refuse_columns(columns: Columns, what: str) -> None:
+    if columns.inputs or columns.targets:
+        raise DataError(f"data.columns does not act on {what}", hint="leave it out")
 
 
 Pieces = list[tuple[Rows, Rows]]
@@ -87,8 +95,7 @@ def _read_npy_files(files: Sequence[Path], columns: Columns, mmap: bool) -> Piec
             f"{where}: {len(inputs)} x*.npy, {len(targets)} y*.npy, {len(others)} others; {expected}",
             hint="or save both in one file: numpy.savez('train.npz', x=inputs, y=targets)",
         )
-    if columns.inputs or columns.targets:
-        raise DataError("data.columns does not act on npy files: they have no names", hint="leave it out")
+    _refuse_columns(columns, "npy files: they have no names")
     return [(read_npy(x, mmap=mmap), read_npy(y, mmap=mmap)) for x, y in zip(inputs, targets, strict=True)]
 
 
@@ -118,8 +125,7 @@ def _load_sklearn(name: str, columns: Columns) -> Source:
     set_name = name.removeprefix("sklearn:")
     if set_name not in SKLEARN_SETS:
         raise DataError(f"{name}: no such set", hint=f"the sets are {', '.join(SKLEARN_SETS)}")
-    if columns.inputs or columns.targets:
-        raise DataError(f"data.columns does not act on {name}", hint="leave it out")
+    _refuse_columns(columns, name)
     try:
         from sklearn import datasets
     except ImportError as error:

@@ -398,3 +398,29 @@ def test_headers_of_very_many_images_are_looked_at_in_part(tmp_path: Path, monke
         for i in range(6):
             draw(tmp_path / name / f"{i}.png", size=(9, 8) if (name, i) == ("b", 3) else (6, 8))
     assert "b/3.png has 8 × 9 pixels, a/0.png has 8 × 6" in fail(tmp_path, "train_data: .")[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "tokens", "image_folder", "function"])
+def test_columns_where_there_are_none_are_refused(tmp_path: Path, module: Callable[[str], str], kind: str) -> None:
+    (tmp_path / "t.txt").write_text("word " * 100)
+    np.save(tmp_path / "t.npy", np.zeros(1000, np.uint16))
+    for name in ("a", "b"):
+        draw(tmp_path / "pictures" / name / "1.png")
+    name = {"text": "t.txt", "tokens": "t.npy", "image_folder": "pictures"}.get(kind) or module("arrays")
+    assert "data.columns does not act on" in fail(tmp_path, f"train_data: {name}, columns: {{targets: [y]}}")[0]
+
+
+def test_a_vocabulary_smaller_than_the_bytes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("word " * 100)
+    write_lines(tmp_path / "d.jsonl", *({"text": "a", "label": i % 2} for i in range(20)))
+    for name in ("t.txt", "d.jsonl"):
+        message, hint = fail(tmp_path, f"train_data: {name}, vocab_size: 100, sequence_length: 8")
+        assert "data.vocab_size is 100" in message
+        assert "256" in hint
+
+
+def test_empty_lines_and_returns_of_another_system_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(
+        b"\r\n".join(b'{"x": [%d], "y": %d}' % (i, i % 2) for i in range(20)) + b"\r\n\r\n \n"
+    )
+    assert take(load(tmp_path, f"train_data: d.jsonl{ALL}"))[0][:, 0].tolist() == list(range(20))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from footplate.data import json_lines, line_index, rows
+from footplate.data import images, json_lines, line_index, rows
 from footplate.data.load import LoadedData, load_data
 from footplate.data.sampler import get_order
 from footplate.profile.load import load_profile_text
@@ -165,3 +165,29 @@ def test_a_large_dataset_of_the_users_is_asked_item_by_item(
     asked.clear()
     assert data.gather(np.array([5, 3]))[0][:, 0].tolist() == [5, 3]
     assert asked == [5, 3]
+
+
+def test_documents_are_measured_once(
+    tmp_path: Path, small_limits: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_limits()
+    text = f"data: {{{write_documents(tmp_path)}}}"
+    first = load(tmp_path, text).train
+    parsed = []
+    read = json_lines.JsonLines.read
+    monkeypatch.setattr(json_lines.JsonLines, "read", lambda self, index: parsed.append(index) or read(self, index))
+    again = load(tmp_path, text).train
+    assert set(parsed) == {0}  # the fields of the first line
+    assert np.array_equal(again.gather(np.arange(5))[0], first.gather(np.arange(5))[0])
+
+
+def test_masks_are_decoded_once_before_the_start(
+    tmp_path: Path, small_limits: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_limits()
+    text = f"data: {{{write_masks(tmp_path)}}}"
+    decoded = []
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", lambda file, mode: decoded.append(file.parent.name) or decode(file, mode))
+    load(tmp_path, text)
+    assert decoded.count("masks") == 40
