@@ -156,8 +156,11 @@ def _measure(arguments: list[str], interrupt: Interrupt) -> int:
     data = _load_data(profile)
     with _torch_needed():
         from footplate.trainer.probe import measure_steps
-    result = measure_steps(profile, data, interrupt)
-    run.write_json("result.json", result)
+        from footplate.trainer.world import open_world
+    with open_world(profile) as world:
+        result = measure_steps(profile, data, interrupt, world)
+    if world.is_first:
+        run.write_json("result.json", result)
     _log.info("%d steps, median %.4g ms", result["steps"], result["step_s"] * 1e3)
     return DONE
 

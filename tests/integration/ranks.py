@@ -24,6 +24,7 @@ from footplate.profile.load import load_profile_text
 from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
 from footplate.trainer.assemble import Parts, assemble
+from footplate.trainer.feed import Feed
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
 from footplate.trainer.sharded_state import get_full_state, load_state, save_state
@@ -39,6 +40,11 @@ TRANSFORMER = """
 model: {architecture: transformer, hidden_size: 16, num_layers: 2, num_attention_heads: 4, dropout: 0.0}
 data: {train_data: "sklearn:iris", preprocessing: {normalize: true}}
 training: {optimizer: sgd, momentum: 0.9, learning_rate: 0.03, max_grad_norm: 0.5, max_epochs: 2}
+"""
+CNN = """
+model: {architecture: cnn, hidden_size: 4, num_layers: 2, dropout: 0.0}
+data: {train_data: "sklearn:digits"}
+training: {learning_rate: 0.01, max_epochs: 1}
 """
 GPT = """
 model: {architecture: gpt, hidden_size: 16, num_layers: 2, num_attention_heads: 4, dropout: 0.0}
@@ -147,6 +153,37 @@ def check_state(world: World, first: str, second: str) -> dict[str, Any]:
     }
 
 
+def check_statistics(world: World) -> dict[str, Any]:
+    """Judge a network with batch norm with all processes, and its saved weights with one: it is the same network."""
+    data = load_data(load(CNN))
+    differences = []
+    for strategy in ("ddp", "fsdp"):
+        profile = _make_profile(world, strategy, 64, CNN)
+        parts = assemble(profile, data, world)
+        train(parts, 32, 5)
+        evaluation = parts.make_judge(["loss"]).evaluate(Feed(data.val, parts.device, parts.data_world))
+        weights = get_weights(parts.model)
+        if world.is_first:
+            alone = assemble(load(CNN), data)
+            alone.model.load_state_dict(weights)
+            wanted = alone.make_judge(["loss"]).evaluate(Feed(data.val, alone.device))
+            assert evaluation is not None
+            assert wanted is not None
+            differences.append(abs(evaluation.metrics["loss"] / wanted.metrics["loss"] - 1))
+    return {"differences": differences}
+
+
+def check_noise(world: World) -> dict[str, Any]:
+    """Draw numbers for dropout after a training was assembled: other ones in each data process, the same weights."""
+    told = {}
+    for strategy in ("ddp", "tensor"):
+        parts = assemble(_make_profile(world, strategy, 28, MLP), load_data(load(MLP)), world)
+        weights = get_weights(parts.model)
+        sums = world.gather((float(torch.rand(8).sum()), float(sum(one.double().sum() for one in weights.values()))))
+        told[strategy] = {"draws": len({draw for draw, _ in sums}), "networks": len({total for _, total in sums})}
+    return told
+
+
 def main() -> None:
     world_size = int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
@@ -166,7 +203,7 @@ def main() -> None:
                 sys.stdout.flush()
 
 
-CHECKS: dict[str, Callable[[World], dict[str, Any]]] = {}
+CHECKS: dict[str, Callable[[World], dict[str, Any]]] = {"statistics": check_statistics, "noise": check_noise}
 
 if __name__ == "__main__":
     main()

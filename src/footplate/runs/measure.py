@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from footplate.errors import InputError, RunFailedError
 from footplate.profile.model import Profile
 from footplate.record.rundir import RunDir
-from footplate.runs.plan import Measurement
+from footplate.runs.plan import Measurement, get_worker_command
 
 __all__ = ["measure"]
+
+_GRACE_S = 40.0
 
 
 def measure(profile: Profile, *, timeout_s: float = 300.0) -> Measurement:
@@ -33,11 +34,11 @@ def measure(profile: Profile, *, timeout_s: float = 300.0) -> Measurement:
         run = RunDir.create(Path(folder), "measure")
         (run.path / "profile.yaml").write_text(profile.to_yaml(), encoding="utf-8")
         run.new_attempt()
-        _run_probe(run, profile.base_dir, timeout_s)
+        _run_probe(run, get_worker_command(profile, "measure", str(run.path)), profile.base_dir, timeout_s)
         return _read_measurement(run.read_json("result.json"))
 
 
-def _run_probe(run: RunDir, cwd: Path, timeout_s: float) -> None:
+def _run_probe(run: RunDir, command: Sequence[str], cwd: Path, timeout_s: float) -> None:
     places = {
         "FOOTPLATE_RUN_DIR": str(run.path),
         "FOOTPLATE_OUTPUT_DIR": str(run.artifacts),
@@ -45,17 +46,7 @@ def _run_probe(run: RunDir, cwd: Path, timeout_s: float) -> None:
         "FOOTPLATE_ATTEMPT": "1",
     }
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "footplate.worker", "measure", str(run.path)],
-            cwd=cwd,
-            env={**os.environ, **places},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        done = _run(command, cwd, {**os.environ, **places}, timeout_s)
     except subprocess.TimeoutExpired as error:
         raise RunFailedError(
             f"50 steps took longer than {timeout_s:g} s", hint="a smaller model or batch is measured faster"
@@ -63,6 +54,32 @@ def _run_probe(run: RunDir, cwd: Path, timeout_s: float) -> None:
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
         raise RunFailedError("\n".join(["the probe failed:", *(f"  {line}" for line in lines)]))
+
+
+def _run(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; at the time limit it is asked to end, because a launcher then ends its processes, and killed."""
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _read_measurement(result: Mapping[str, Any]) -> Measurement:

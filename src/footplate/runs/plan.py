@@ -25,7 +25,7 @@ from footplate.runs.launch import JobSpec
 from footplate.runs.plan_text import render_plan, wrap
 from footplate.runs.verdict import Verdict, get_verdict
 
-__all__ = ["Measurement", "Plan", "get_command", "get_num_started", "get_restart", "plan"]
+__all__ = ["Measurement", "Plan", "get_command", "get_num_started", "get_restart", "get_worker_command", "plan"]
 
 _BYTES_PER_WEIGHT = 4  # weights are kept in float32 whatever precision they are trained in
 _NUM_WEIGHT_FILES = 2  # the best and the last
@@ -263,9 +263,17 @@ def get_command(profile: Profile) -> tuple[str, ...]:
         return (sys.executable, entry.script, *entry.args)
     if entry.module:
         return (sys.executable, "-m", entry.module, *entry.args)
+    return get_worker_command(profile, "train", "{run_dir}")
+
+
+def get_worker_command(profile: Profile, verb: str, run_dir: str) -> tuple[str, ...]:
+    """Return the command of the built-in training, started by torchrun where several processes train.
+
+    One whose number the profile says (`distributed.rank`) is started alone: its user starts the others.
+    """
     # -P: a json.py in the current directory is the user's, not for Footplate to import
     python = (sys.executable, "-P", "-m")
-    worker = (*python, "footplate.worker", "train", "{run_dir}")
+    worker = (*python, "footplate.worker", verb, run_dir)
     count = get_num_processes(profile)
     if count == 1 or profile.distributed.rank is not None:
         return worker

@@ -40,7 +40,6 @@ class Agreement:
         """Return why someone asks to stop, the same in all processes, which must ask equally often."""
         if self._world.size == 1:
             return self._find_stop()
-        self._due = [False] * len(self._clocks)
         self._asked += 1
         if not self._stop and self._asked >= self._interval:
             self._asked = 0
@@ -57,10 +56,12 @@ class Agreement:
             return is_due
         number = len(self._clocks)
         self._clocks.append(lambda: False)
+        self._due.append(False)
 
         def is_due_for_all(progress: Any) -> bool:
             self._clocks[number] = lambda: is_due(progress)
-            return bool(self._due) and self._due[number]
+            due, self._due[number] = self._due[number], False
+            return due
 
         return is_due_for_all
 
@@ -74,7 +75,9 @@ class Agreement:
 
     def _start(self) -> None:
         words = [_STOPS.index(self._find_stop())]
-        words += [int(self._world.is_first and clock()) for clock in self._clocks]
+        # What is due in this step is not due again: its clock starts anew when it has been done.
+        clocks = zip(self._clocks, self._due, strict=True)
+        words += [int(self._world.is_first and not is_due and clock()) for clock, is_due in clocks]
         vote = torch.tensor(words, dtype=torch.int32)
         work = dist.all_reduce(vote, dist.ReduceOp.MAX, group=self._world.group, async_op=True)
         self._vote = work, vote
@@ -86,4 +89,4 @@ class Agreement:
         self._vote = None
         work.wait()
         self._stop = _STOPS[int(vote[0])]
-        self._due = [bool(word) for word in vote[1:].tolist()]
+        self._due = [before or bool(word) for before, word in zip(self._due, vote[1:].tolist(), strict=True)]

@@ -61,6 +61,8 @@ class Judge:
     """Metrics to compute."""
     batch_size: int
     """Samples of one forward pass; without gradients more of them fit than while training."""
+    before: Callable[[], None] = lambda: None
+    """Called before each evaluation: makes sure that all processes judge the same network."""
     with_time: bool = False
     """Whether `inference_time`, milliseconds per sample, is a metric too."""
     size: EvaluationSize | None = None
@@ -77,6 +79,7 @@ class Judge:
         """
         if not len(feed):
             return None
+        self.before()
         was_training = self.model.training
         self.model.eval()
         try:

@@ -53,6 +53,16 @@ class Parallel:
         """Whether a process holds a part of the network only, so that all are needed for a forward pass."""
         return False
 
+    def share_statistics(self, network: nn.Module) -> None:
+        """Give all processes the first one's buffers, so that they judge the same network; all must call it.
+
+        A batch norm counts what its own process sees, and the first one's are what is saved. Training goes by the
+        statistics of each batch and is not changed.
+        """
+        if self.world.size > 1:
+            for buffer in network.buffers():
+                _copy_from_first(buffer, self.world)
+
     def accumulate(self, *, is_last: bool) -> AbstractContextManager[object]:  # noqa: ARG002
         """Return the context of one batch's forward and backward pass; gradients are exchanged in the last one."""
         return contextlib.nullcontext()
@@ -171,11 +181,15 @@ def _calm_torch() -> None:
 def _share_weights(network: nn.Module, world: World) -> None:
     """Give every process the first one's weights, should a network draw random numbers of its own."""
     for tensor in (*network.parameters(), *network.buffers()):
-        with torch.no_grad():
-            here = tensor.detach().cpu().contiguous()
-            dist.broadcast(here, group=world.group, group_src=0)
-            if world.rank:
-                tensor.copy_(here)
+        _copy_from_first(tensor, world)
+
+
+@torch.no_grad()
+def _copy_from_first(tensor: Tensor, world: World) -> None:
+    here = tensor.detach().cpu().contiguous()
+    dist.broadcast(here, group=world.group, group_src=0)
+    if world.rank:
+        tensor.copy_(here)
 
 
 def _synchronize_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -128,6 +129,11 @@ def open_world(profile: Profile) -> Iterator[World]:
         first = _tell_failure(store, place.rank, error)
         if first is not None:
             raise RunFailedError(f"process {first['rank']} failed: {first['reason']}") from error
+        if _is_broken_exchange(error):
+            raise RunFailedError(
+                f"another process has gone, or did not answer within {timeout_s:g} s: {error}",
+                hint="the launcher names in the log which one ended first; its own log is log.rankN.txt",
+            ) from error
         raise
     dist.destroy_process_group()
 
@@ -171,14 +177,17 @@ def _tell_failure(store: Store, rank: int, error: Exception) -> dict[str, Any] |
     """Leave word that this process fails; return the word of the one that failed before, when there is one."""
     reason = error.message if isinstance(error, FootplateError) else f"{type(error).__name__}: {error}"
     mine = json.dumps({"rank": rank, "reason": reason.strip()})
-    with suppress(Exception):  # the one who keeps the words may be gone
+    # The launcher asks the others to stop when one has failed: to fail goes before to be preempted.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(Exception, KeyboardInterrupt):  # the one who keeps the words may be gone
         if not _is_broken_exchange(error):
             told = store.compare_set(_FAILED, "", mine).decode()
         else:
             store.wait([_FAILED], timedelta(seconds=_ASK_FOR_CAUSE_S))
             told = store.get(_FAILED).decode()
         first: dict[str, Any] = json.loads(told)
-        return first if first["rank"] != rank else None
+        return None if first["rank"] == rank or first["reason"] == reason.strip() else first
     return None
 
 
