@@ -22,8 +22,8 @@ class MemoryNote:
 
     batch_size: int
     """Batch size for the next attempt."""
-    step: int
-    """The step that failed, from 1."""
+    step: int | None
+    """The step that failed, from 1; None where the kernel killed the process."""
     rank: int
     """Number of the process."""
     asked_bytes: int | None
@@ -45,7 +45,7 @@ def find_note(path: Path) -> MemoryNote | None:
         value = read_json(path)
         return MemoryNote(
             batch_size=max(1, int(value["batch_size"])),
-            step=int(value["step"]),
+            step=None if value["step"] is None else int(value["step"]),
             rank=int(value["rank"]),
             asked_bytes=value.get("asked_bytes"),
             free_bytes=value.get("free_bytes"),

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import torch
 
+from footplate.errors import RecordError
 from footplate.profile.facts import Facts
 from footplate.profile.model import Profile
 from footplate.profile.size import MemoryEstimate, estimate_memory
 from footplate.quantities import format_size
+from footplate.record.cause import Cause
+from footplate.record.exit_codes import OUT_OF_MEMORY
 from footplate.record.journal import Journal
+from footplate.record.receipt import find_receipt
+from footplate.record.rundir import RunDir
 from footplate.trainer.architectures import count_model_parameters
 from footplate.trainer.assemble import Parts
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.memory import MemoryLimit, find_limits
-from footplate.trainer.memory_note import NAME, find_note
+from footplate.trainer.memory_note import NAME, MemoryNote, find_note
 from footplate.trainer.progress import Progress
 from footplate.trainer.recovery import EvaluationSize, Recovery, Surroundings
 
@@ -52,18 +57,43 @@ def make_recovery(parts: Parts, around: Surroundings) -> Recovery:
     _warn_of_size(parts, around)
     asked = parts.profile.training.batch_size
     recovery = Recovery(parts.stepper, asked, around)
-    note = None if around.note_path is None else find_note(around.note_path)
+    note = _find_note(around, asked, is_first=parts.world.is_first)
     size = asked if note is None else min(asked, note.batch_size)
     recovery.batch_size = min(parts.world.gather(size))
     if note is not None and recovery.batch_size < asked:
         around.tell("batch_size_kept", step=note.step, batch_size=asked, new_batch_size=recovery.batch_size)
         _log.info(
-            "memory: batches of %d instead of %d samples, because step %s of an earlier attempt did not fit",
+            "memory: batches of %d instead of %d samples, because %s",
             recovery.batch_size,
             asked,
-            f"{note.step:,}",
+            "the last attempt was killed" if note.step is None else f"step {note.step:,} of an attempt did not fit",
         )
     return recovery
+
+
+def _find_note(around: Surroundings, asked: int, *, is_first: bool) -> MemoryNote | None:
+    """Return what the attempts before have left: their own word, or half of it when the last one was killed."""
+    if around.note_path is None or around.journal is None:
+        return None
+    note = find_note(around.note_path)
+    if _was_killed(around.note_path.parent, around.journal.path.parent):
+        size = asked if note is None else note.batch_size
+        note = MemoryNote(batch_size=-(-size // 2), step=None, rank=0, asked_bytes=None, free_bytes=None)
+        if is_first:
+            note.write(around.note_path)
+    return note
+
+
+def _was_killed(run: Path, folder: Path) -> bool:
+    """Return whether the kernel killed the attempt before this one because it took too much memory."""
+    number = int(folder.name) if folder.name.isdecimal() else 1
+    if number == 1:
+        return False
+    try:
+        receipt = find_receipt(RunDir(path=run).get_attempt(number - 1))
+    except RecordError:  # damaged: it says nothing
+        return False
+    return receipt is not None and receipt.cause == Cause.out_of_memory and receipt.exit_code != OUT_OF_MEMORY
 
 
 def guard_judge(judge: Judge, around: Surroundings) -> Judge:

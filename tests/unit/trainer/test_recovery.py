@@ -6,6 +6,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,29 @@ import pytest
 import torch
 from torch import nn
 
+from footplate.data.load import load_data
 from footplate.errors import MemoryExhaustedError
 from footplate.profile.load import load_profile_text
+from footplate.record.cause import Cause
+from footplate.record.journal import Journal, read_events
+from footplate.record.receipt import make_receipt, write_receipt
+from footplate.record.rundir import RunDir
 from footplate.trainer import recovery as recovery_module
+from footplate.trainer.assemble import assemble
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.feed import Feed
-from footplate.trainer.memory_plan import get_advice
+from footplate.trainer.memory import MemoryLimit
+from footplate.trainer.memory_note import MemoryNote
+from footplate.trainer.memory_plan import get_advice, make_recovery, make_surroundings
+from footplate.trainer.progress import Progress
 from footplate.trainer.recovery import Recovery
 from footplate.trainer.rewind import Rewinder
 
 Train = Callable[..., Any]
 
+SMALL = """
+data: {train_data: "sklearn:iris"}
+training: {batch_size: 16}
+"""
 NETWORK = """
 import random
 import sys
@@ -223,6 +236,43 @@ class Counts(nn.Module):
         return x + self.large[0] + self.replaced[0]
 
 
+def test_memory_that_stays_nearly_full_ends_with_a_saved_training_and_76(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.current").write_text("990")
+    (tmp_path / "memory.stat").write_text("anon 990\ninactive_file 0\nactive_file 0\n")
+    full = MemoryLimit(name="group", limit_bytes=1000, folder=tmp_path)
+    monkeypatch.setattr("footplate.trainer.memory_plan.find_limits", lambda: [full])
+    monkeypatch.setattr("footplate.trainer.monitors.INTERVAL_S", 0.001)
+    with pytest.raises(
+        MemoryExhaustedError, match=r"990 B of 1 kB of memory are used \(group\), with batches of 1 sample"
+    ):
+        train("training.batch_size=4", "training.max_epochs=1000", "training.eval_frequency=100000")
+    run = RunDir(path=next(tmp_path.glob("runs/*")))
+    told = [entry.data for entry in read_events(run) if entry.data["name"] == "out_of_memory"]
+    assert [(event["batch_size"], event["new_batch_size"]) for event in told] == [(4, 2), (2, 1)]
+
+
+def test_an_attempt_after_one_that_was_killed_for_memory_begins_smaller(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    for killed_by, note in (("SIGKILL", None), ("SIGKILL", 6), (None, 6)):
+        run = RunDir.create(tmp_path / "runs", "killed")
+        first, second = run.new_attempt(), run.new_attempt()
+        code = 137 if killed_by else 76
+        write_receipt(first, replace(make_receipt(run, 1), exit_code=code, signal=killed_by, cause=Cause.out_of_memory))
+        if note is not None:
+            left = MemoryNote(batch_size=note, step=3, rank=0, asked_bytes=None, free_bytes=None)
+            left.write(run.path / "memory.json")
+        profile = load_profile_text(SMALL)
+        parts = assemble(profile, load_data(profile))
+        with Journal(second.journal_path()) as journal:
+            around = make_surroundings(parts, Progress(num_train=1), journal, run.path)
+            kept.append(make_recovery(parts, around).batch_size)
+    assert kept == [8, 3, 6]
+
+
 def test_what_is_remembered_of_a_step_is_put_back() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), Counts())
     rewinder = Rewinder(model, torch.device("cpu"), with_foreign=True)
@@ -276,7 +326,7 @@ def test_what_is_kept_outlives_the_attempt() -> None:
 def test_a_judge_without_a_record_halves_too(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def look(self: Judge, feed: Feed, should_stop: object, batch_size: int) -> None:
+    def look(self: Judge, feed: object, should_stop: object, batch_size: int) -> None:
         sizes.append(batch_size)
         if batch_size > 2:
             raise MemoryError("Unable to allocate 1.50 GiB for an array")
