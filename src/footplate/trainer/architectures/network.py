@@ -116,7 +116,7 @@ def _run_and_drop(layer: nn.Module, forward: Callable[..., Any], *inputs: Any, *
     if not torch.is_grad_enabled():
         return forward(*inputs, **named)
     norms = [module for module in layer.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    if not norms:
+    if not norms or torch.compiler.is_compiling():  # a compiled graph changes statistics once, at its end
         return checkpoint(forward, *inputs, use_reentrant=False, **named)
     contexts = lambda: (contextlib.nullcontext(), _without_statistics(norms))  # noqa: E731  of the first, second pass
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **named)

@@ -93,6 +93,22 @@ def test_numbers_are_the_same_with_dropout_and_batch_norm(
     assert two.kept < one.kept
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.parametrize("name", ["resnet", "gpt"])
+def test_a_compiled_network_computes_again_too(name: str) -> None:
+    case = next(case for case in CASES if case[0] == name)
+    signature = Signature(task=case[1], input_shape=case[2], num_outputs=case[3] or 5, vocab_size=case[3])
+    plain, again = make_twins(name, signature, dropout=0.0, num_layers=1)
+    inputs = make_inputs(signature)
+    compiled = torch.compile(again, backend="aot_eager", fullgraph=True)
+    for network in (plain, compiled):
+        network(inputs).square().mean().backward()
+    for one, two in zip(plain.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-5, atol=1e-6)
+    for one, two in zip(plain.buffers(), again.buffers(), strict=True):
+        torch.testing.assert_close(one, two)  # statistics are counted once
+
+
 def test_a_judgement_without_gradients_computes_nothing_twice() -> None:
     _, again = make_twins("gpt", Signature(task="language_model", input_shape=(6,), num_outputs=9, vocab_size=9))
     calls = []
