@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,6 +107,10 @@ class Recovery:
                     self._grow()
                 return result
             self._shrink(shortage, step)  # outside of `except`: the error holds on to what the step had allocated
+
+    def watch_gradients(self, on_gradients: Callable[[], None]) -> None:
+        """Tell ``on_gradients`` of each step when its gradients are complete, before the weights move."""
+        self._stepper = replace(self._stepper, on_gradients=on_gradients)
 
     def can_answer(self, *, after_steps: int) -> bool:
         """Return whether ``ask_smaller`` would be heard, and so many steps were done since the last change."""

@@ -30,7 +30,11 @@ class Monitoring(Section):
     track_memory_usage: bool = key(True)
     """Records main memory and GPU memory."""
     track_throughput: bool = key(True)
-    """Records samples/s and steps/s."""
+    """Records samples/s and steps/s, the share of time spent waiting for data, tokens/s of language models, and the
+    share of the GPU's peak that is used (MFU) where the peak is known."""
+    histogram_frequency: int | None = key(1000, ge=1, unit="optimiser steps")
+    """Steps between two looks into the layers: norm of the gradients, size of the weights, update-to-weight ratio, and
+    histograms of weights and updates; null = never. Weights that are spread over processes are not looked into."""
     track_temperature: bool = key(True)
     """Records GPU temperatures."""
     track_power_consumption: bool = key(True)

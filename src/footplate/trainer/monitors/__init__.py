@@ -12,8 +12,10 @@ from footplate.trainer.assemble import Parts
 from footplate.trainer.hooks import Hook
 from footplate.trainer.monitors.batch_size import BatchSizeWriter
 from footplate.trainer.monitors.heat import HeatLimits, HeatWatch, find_sensor
+from footplate.trainer.monitors.layers import LayerWatch
 from footplate.trainer.monitors.memory_guard import INTERVAL_S, MemoryGuard
 from footplate.trainer.monitors.stall import StallWatch, end_attempt
+from footplate.trainer.monitors.throughput import make_throughput_writer
 from footplate.trainer.monitors.watchman import Look, Watchman
 from footplate.trainer.recovery import Recovery, Surroundings
 
@@ -46,6 +48,12 @@ def make_monitors(
 ) -> Monitors:
     """Return what watches this training as its profile asks; ``should_stop`` says whether someone asks to stop."""
     hooks: list[Hook] = [BatchSizeWriter(recovery, journal)]
+    if parts.profile.monitoring.track_throughput:
+        hooks.append(make_throughput_writer(parts, journal))
+    layers = _make_layer_watch(parts, journal)
+    if layers is not None:
+        hooks.append(layers)
+        recovery.watch_gradients(layers.on_gradients)
     looks: list[Look] = []
     stall = _make_stall_watch(parts, journal)
     if stall is not None:
@@ -62,6 +70,14 @@ def make_monitors(
         looks.append(Look(name="the memory", interval_s=INTERVAL_S, run=guard.look))
     hooks.append(Watchman(looks))
     return Monitors(hooks=hooks, beat=beat)
+
+
+def _make_layer_watch(parts: Parts, journal: Journal) -> LayerWatch | None:
+    """Return what looks into the layers; of several processes the first one does, and none where each has a part."""
+    frequency = parts.profile.monitoring.histogram_frequency
+    if frequency is None or not parts.world.is_first or parts.stepper.parallel.is_sharded:
+        return None
+    return LayerWatch(parts.model, frequency, journal, with_total=parts.profile.training.max_grad_norm is None)
 
 
 def _make_stall_watch(parts: Parts, journal: Journal) -> StallWatch | None:
