@@ -56,6 +56,7 @@ def _find_missing(profile: Profile) -> Iterator[tuple[str, str]]:
     named = {
         "entrypoint.script": profile.entrypoint.script,
         "transfer_learning.pretrained_model_path": profile.transfer_learning.pretrained_model_path,
+        "fault_tolerance.checkpoint_path": profile.fault_tolerance.checkpoint_path,
         "environment.requirements_file": profile.environment.requirements_file,
     }
     if not profile.entrypoint.is_set:

@@ -19,6 +19,7 @@ from footplate.profile.model import Profile
 from footplate.record.journal_reader import read_metrics
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import Parts, assemble
+from footplate.trainer.checkpoint import restore_before
 from footplate.trainer.close_look import look_at_step
 from footplate.trainer.feed import Step
 from footplate.trainer.optim import set_learning_rate
@@ -56,7 +57,9 @@ def replay_step(profile: Profile, data: LoadedData, run: RunDir, number: int, *,
         raise InputError(f"--step {number}: this training has steps 1 to {parts.horizon.total_steps:,}")
     progress = Progress(num_train=len(parts.train))
     parts.stepper.model.train()
-    checkpoint = _restore(parts, progress, run, number)
+    found = restore_before(parts, progress, run, number - 1)
+    checkpoint = None if found is None else found.name
+    progress.stopped_by = ""  # a checkpoint of the end, or of a request to stop
     first, size = progress.step + 1, profile.training.batch_size
     _log.info("from %s, then %s steps up to step %s", checkpoint or "the start", f"{number - first:,}", f"{number:,}")
     sums = []
@@ -132,8 +135,3 @@ def _compare(run: RunDir, number: int, frequency: int, sums: Sequence[tuple[floa
         "difference": abs(mean - point.value),
         "note": "" if frequency == 1 else f"means of the last {len(some)} steps",
     }
-
-
-def _restore(parts: Parts, progress: Progress, run: RunDir, number: int) -> str | None:
-    """Bring everything to the newest checkpoint before a step; return its name, None when there is none."""
-    return None

@@ -118,6 +118,13 @@ def _lint(profile: dict[str, Any], facts: dict[str, Any]) -> list[Finding]:
             "no checkpoints to resume from",
         ),
         (
+            {"training": {"checkpointing": {"enabled": False}}, "fault_tolerance": {"auto_restart": True}},
+            {},
+            "resume-loses-progress",
+            "training.checkpointing.enabled",
+            "no checkpoints to resume from",
+        ),
+        (
             {"training": {"early_stopping": {"enabled": True, "monitor": "val/acc"}}},
             {},
             "monitor-not-computed",

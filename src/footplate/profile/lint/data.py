@@ -37,13 +37,13 @@ def check_nothing_to_train(profile: Profile, _: Facts) -> Iterator[Hit]:
 def check_missing_path(_: Profile, facts: Facts) -> Iterator[Hit]:
     """A file or folder that the profile names does not exist.
 
-    Relative paths start from the directory in which the command is typed. Without its data or script a training cannot
-    start; other files that are missing are a warning.
+    Relative paths start from the directory in which the command is typed. Without its data, its script or the
+    checkpoint it is to begin with a training cannot start; other files that are missing are a warning.
 
     To mend it, correct the path, or type the command where the path is right.
     """
     for path, name in facts.missing_paths:
-        is_needed = path.startswith(("data.", "entrypoint."))
+        is_needed = path.startswith(("data.", "entrypoint.", "fault_tolerance."))
         yield Hit(
             path=path,
             message=f"{name} does not exist",

@@ -184,11 +184,12 @@ def check_resume(profile: Profile, _: Facts) -> Iterator[Hit]:
 
     To mend it, save the whole state at regular steps.
     """
-    saving = profile.training.checkpointing
-    if not profile.fault_tolerance.resume_from_checkpoint:
+    saving, wish = profile.training.checkpointing, profile.fault_tolerance
+    if not wish.resume_from_checkpoint:
         return
+    is_asked_for = wish.auto_restart or "resume_from_checkpoint" in wish.model_fields_set
     wrong = (
-        ("enabled", not saving.enabled, "there are no checkpoints to resume from", "true"),
+        ("enabled", not saving.enabled and is_asked_for, "there are no checkpoints to resume from", "true"),
         ("save_optimizer_state", not saving.save_optimizer_state, "a resume starts the optimiser from nothing", "true"),
         ("save_best_only", saving.save_best_only, "a resume goes back to the best step and loses all since", "false"),
     )
