@@ -22,7 +22,7 @@ from footplate.profile.sections.data import Columns, Data
 
 __all__ = ["JsonLines", "open_json_lines"]
 
-WHOLE_BYTES = 256_000_000
+WHOLE_BYTES = 500_000_000
 """Files up to this size in total are parsed once; of larger ones each line is parsed when it is used."""
 _CHUNK_ROWS = 20_000
 _TEXT = "text"
