@@ -9,20 +9,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from footplate.errors import FootplateError
 from footplate.record.clock import parse_utc
 from footplate.record.files import read_json
 from footplate.record.journal import Journal
+from footplate.tracking.gpus import find_gpus, make_gpu_probe
+from footplate.tracking.machine import make_machine_probe
 
 __all__ = ["main"]
 
 _CHOICES = ("gpu_utilization", "memory", "temperature", "power")
 _MAX_ORPHANED_S = 2.0
 _FIRST_S = 1.0  # a share of the CPU is measured over a time, so the first sample is not at once
-_GB = 1e9
 
 _Probe = Callable[[], dict[str, float]]
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("INTERVAL_S must be above 0")
     parent = _find_wrapper(arguments.attempt)
     stop = _StopSignal()
-    probes = [_make_machine_probe(arguments.attempt, parent, without), *_make_gpu_probes(without)]
+    probes = [make_machine_probe(arguments.attempt, parent, without), *_make_gpu_probes(without)]
     started = _find_start(arguments.attempt)
     with Journal(arguments.attempt / "journal.system.jsonl") as journal:
         due = time.monotonic() + min(arguments.interval_s, _FIRST_S)
@@ -99,76 +99,13 @@ def _find_start(attempt: Path) -> float:
         return time.time()
 
 
-def _make_machine_probe(folder: Path, parent: int, without: frozenset[str]) -> _Probe:
-    """Return what samples processors, memory and disk: of the machine, and of the parent's processes without this."""
-    import psutil
-
-    machine_memory = "memory" not in without
-    psutil.cpu_percent()  # the next call tells the share since this one
-
-    def probe() -> dict[str, float]:
-        values = {"cpu_percent": psutil.cpu_percent()}
-        with suppress(OSError):  # a share may be away for a while
-            values["disk_free_gb"] = psutil.disk_usage(str(folder)).free / _GB
-        if machine_memory:
-            values["memory_gb"] = psutil.virtual_memory().used / _GB
-            values["process_memory_gb"] = _get_tree_memory(parent) / _GB
-        return values
-
-    return probe
-
-
-def _get_tree_memory(root: int) -> int:
-    """Return the resident bytes of a process and its descendants, this one left out; pages they share count twice."""
-    import psutil
-
-    total = 0
-    try:
-        family = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
-    except psutil.Error:
-        return 0
-    for process in family:
-        if process.pid != os.getpid():
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:  # it ended meanwhile, or is another user's
-                continue
-    return total
-
-
 def _make_gpu_probes(without: frozenset[str]) -> list[_Probe]:
     """Return what samples each NVIDIA GPU that this job may use; nothing where there is none."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = {index: pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())}
-    except pynvml.NVMLError:  # no driver here
+    found = find_gpus()
+    if found is None:
         return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if visible and all(word.strip().isdecimal() for word in visible.split(",")):
-        handles = {index: handle for index, handle in handles.items() if index in map(int, visible.split(","))}
-    readers: list[tuple[str, str, Callable[[object], float]]] = [
-        ("gpu_utilization", "utilization", lambda gpu: float(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu)),
-        ("memory", "memory_gb", lambda gpu: float(pynvml.nvmlDeviceGetMemoryInfo(gpu).used) / _GB),
-        ("temperature", "temperature_c", lambda gpu: float(pynvml.nvmlDeviceGetTemperature(gpu, 0))),
-        ("power", "power_w", lambda gpu: float(pynvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3),
-    ]
-    readers = [reader for reader in readers if reader[0] not in without]
-
-    def make(index: int, handle: object) -> _Probe:
-        def probe() -> dict[str, float]:
-            values = {}
-            for _, name, read in readers:
-                try:
-                    values[f"gpu{index}_{name}"] = read(handle)
-                except pynvml.NVMLError:  # this device does not tell it
-                    continue
-            return values
-
-        return probe
-
-    return [make(index, handle) for index, handle in handles.items()]
+    nvml, handles = found
+    return [make_gpu_probe(nvml, index, handle, without) for index, handle in handles.items()]
 
 
 if __name__ == "__main__":

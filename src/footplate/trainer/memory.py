@@ -136,9 +136,9 @@ def get_peak_gb(device: torch.device) -> dict[str, float]:
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    peaks = {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    peaks = {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
     if device.type == "cuda":
-        peaks["gpu_memory_gb"] = torch.cuda.max_memory_reserved(device) / 1e9
+        peaks["peak_gpu_gb"] = torch.cuda.max_memory_reserved(device) / 1e9
     return peaks
 
 

@@ -24,6 +24,7 @@ from footplate.trainer.final import FinalResult, judge_finally
 from footplate.trainer.hooks import BestWeights, Hook, JournalWriter, LogWriter, StopEarly, choose_monitor
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.loop import Loop, run_loop
+from footplate.trainer.memory import get_peak_gb
 from footplate.trainer.memory_plan import guard_judge, make_recovery, make_surroundings
 from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
@@ -215,6 +216,7 @@ def _make_result(
         "epochs": progress.epochs_done,
         "train_s": meter.train_s,
         "samples_per_s": progress.samples / meter.train_s if meter.train_s else 0.0,
+        "memory": get_peak_gb(parts.device),
         "stopped_by": progress.stopped_by,
         "gates": final.gates,
         "files": {

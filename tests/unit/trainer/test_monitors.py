@@ -118,6 +118,11 @@ def test_a_training_writes_the_share_of_waiting_unless_throughput_is_off(train: 
     assert "train/data_wait_share" not in train("monitoring.track_throughput=false").metrics
 
 
+def test_the_result_tells_the_most_memory_that_was_taken(train: Train) -> None:
+    peak = train().result["memory"]["peak_gb"]
+    assert 0.05 < peak < 64  # a process that has loaded torch, on a machine of our days
+
+
 def test_operations_are_counted_by_hand_and_nothing_is_drawn() -> None:
     model = nn.Sequential(nn.Linear(10, 20), nn.Dropout(0.5), nn.Linear(20, 5))
     before = torch.get_rng_state()

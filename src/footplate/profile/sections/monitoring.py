@@ -26,7 +26,7 @@ class Monitoring(Section):
     """System metrics and health."""
 
     track_gpu_utilization: bool = key(True)
-    """Records how busy the GPUs are."""
+    """Records how busy the GPUs are, and the clocks of GPUs and processor."""
     track_memory_usage: bool = key(True)
     """Records main memory and GPU memory."""
     track_throughput: bool = key(True)
@@ -36,9 +36,10 @@ class Monitoring(Section):
     """Steps between two looks into the layers: norm of the gradients, size of the weights, update-to-weight ratio, and
     histograms of weights and updates; null = never. Weights that are spread over processes are not looked into."""
     track_temperature: bool = key(True)
-    """Records GPU temperatures."""
+    """Records the temperatures of GPUs and board, and when a GPU is held down for heat."""
     track_power_consumption: bool = key(True)
-    """Records GPU power."""
+    """Records the power of GPUs, when they are held down for it, and the energy that GPUs and processor packages have
+    used, by their own counters."""
     health_check_interval: Seconds = key(10.0, ge=0.5, unit="s")
     """Time between two readings of the machine."""
     stall_detection_threshold: Seconds | None = key(None, gt=0, unit="s")

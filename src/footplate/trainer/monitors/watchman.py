@@ -37,7 +37,7 @@ class Watchman(Hook):
         self._thread: threading.Thread | None = None
 
     def on_start(self, progress: Progress) -> None:  # noqa: ARG002
-        if self._looks:
+        if self._looks and self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchman", daemon=True)
             self._thread.start()
 
