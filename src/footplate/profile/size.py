@@ -81,7 +81,7 @@ class MemoryEstimate:
             text += f" + activations {self.batch_size:,} × {format_size(self.activation_bytes)}"
             text += f" = {format_size(activations)}"
         text += f" + torch {format_size(self.framework_gb * 1e9)}"
-        more = "" if self.activation_bytes is not None else " and the activations of your class, which are not known"
+        more = "" if self.activation_bytes is not None else " and the activations, which are not known"
         return f"{text} → {format_size(self.total_gb * 1e9)}{more}"
 
 
@@ -169,6 +169,9 @@ def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
     parts = [("weights", 4), ("gradients", 4), states.get(name, ("2 × optimiser, assumed", 8))]
     if training.mixed_precision.enabled:
         parts.append(("half-precision copy", 2))
+    average = getattr(training, "ema", None)
+    if average is not None and average.enabled:
+        parts.append(("running mean", 4))
     return tuple(part for part in parts if part[1])
 
 

@@ -214,7 +214,7 @@ def test_what_is_not_known_is_not_guessed() -> None:
     assert known is not None
     assert known.activation_bytes is None
     assert known.total_gb == pytest.approx(0.016 + 0.4)
-    assert known.to_text().endswith("and the activations of your class, which are not known")
+    assert known.to_text().endswith("and the activations, which are not known")
 
 
 def test_auto_finds_the_device_only_where_it_was_seen() -> None:
