@@ -63,3 +63,15 @@ def test_findings_and_errors_have_the_documented_keys(footplate: Footplate, prof
     assert set(findings[0]) == {"code", "severity", "path", "line", "message", "fix", "page"}
     error = json.loads(footplate("status", "no-such-run", "--json", check=2).stdout)["error"]
     assert set(error) == {"message", "hint", "problems"}
+
+
+def test_verbs_that_go_on_with_a_run_print_the_documented_keys(footplate: Footplate, profile: Path) -> None:
+    profile.write_text(profile.read_text() + "device: cpu\n")
+    longer = ("--set", "training.max_epochs=2")
+    run_id = json.loads(footplate("train", "--json", check=0).stdout)["run_id"]
+    assert read_keys(footplate("resume", run_id, *longer, "--json", check=0)) == list_documented("train")
+    seen = footplate("replay", run_id, "--step", "1", "--json", check=0)
+    assert read_keys(seen) == list_documented("replay")
+    assert json.loads(seen.stdout)["batches"][0].keys() == {"size", "inputs", "targets"}
+    done = footplate("drill", "--steps", "12", "--kills", "2", *longer, "--json", check=0, timeout=300)
+    assert read_keys(done) == list_documented("drill")

@@ -127,6 +127,7 @@ def run_to_json(run: RunDir, status: Status) -> dict[str, object]:
         "exit_code": status.exit_code,
         "signal": status.signal,
         "attempt": status.attempt,
+        "last_checkpoint": status.last_checkpoint,
         "host": status.host,
         "started_at": status.started_at,
         "ended_at": status.ended_at,
@@ -166,9 +167,9 @@ def find_result(run: RunDir) -> Mapping[str, float]:
 
 
 def read_last_metrics(run: RunDir) -> dict[str, tuple[int, float]]:
-    """Return the last step and value of each metric in the journals of the newest attempt, by name."""
+    """Return the last step and value of each metric in the journals of the last two attempts, by name."""
     last: dict[str, tuple[int, float]] = {}
-    for attempt in run.attempts()[-1:]:
+    for attempt in run.attempts()[-2:]:  # the newest one may not have begun to tell
         for path in attempt.journals():
             for entry in read_journal(path, max(0, path.stat().st_size - _TAIL_BYTES)):
                 if entry.kind == "metrics":

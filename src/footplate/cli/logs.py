@@ -11,7 +11,7 @@ from footplate.cli.names import find_run, run_argument
 from footplate.cli.output import json_option, print_text, say
 from footplate.errors import InputError, NotFoundError
 from footplate.record.rundir import Attempt, RunDir
-from footplate.record.state import get_status
+from footplate.record.state import RunState, get_status
 from footplate.runs.tail import LogTail
 
 __all__ = ["command"]
@@ -113,7 +113,10 @@ def _follow(run: RunDir, printer: _LogPrinter, *, is_pinned: bool) -> None:
         if now >= look_at:
             look_at = now + _STATUS_EVERY_S
             newest = (run.attempts() or [printer.attempt])[-1]  # it may be removed meanwhile
-            ended = get_status(run).state.is_final or (is_pinned and newest.number != printer.attempt.number)
+            status = get_status(run)
+            # Preempted, and nobody here starts it again: nothing more comes.
+            is_over = status.state.is_final or (status.state is RunState.queued and status.ended_at is not None)
+            ended = is_over or (is_pinned and newest.number != printer.attempt.number)
             if not ended and newest.number != printer.attempt.number:
                 printer.print_new(final=True)
                 printer = _LogPrinter(newest, printer.rank, as_json=printer.as_json)

@@ -14,6 +14,7 @@ from footplate.cli.output import (
     print_json,
     print_text,
 )
+from footplate.record.receipt import find_receipt
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
@@ -21,6 +22,7 @@ from footplate.record.state import Status, get_status
 __all__ = ["command"]
 
 _COMMAND_LENGTH = 300
+_MAX_EARLIER = 3
 
 
 @click.command("status")
@@ -54,6 +56,9 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
     words = describe_seconds(status)
     if status.started_at and words:
         facts.append(("started", f"{format_age(status.started_at)} on {status.host}, {words}"))
+    facts += [("before", text) for text in _describe_earlier(run)]
+    if status.last_checkpoint:
+        facts.append(("checkpoint", status.last_checkpoint))
     if not status.state.is_final:
         facts.append(("heartbeat", format_age(status.heartbeat_at)))
     if info.parent:
@@ -70,6 +75,16 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
         facts.append(("result", " · ".join(f"{name} {_format_number(value)}" for name, value in result.items())))
     facts.append(("place", format_path(run.path)))
     return facts
+
+
+def _describe_earlier(run: RunDir) -> list[str]:
+    """Return how the attempts before the last one have ended, at most three of them."""
+    told = []
+    for attempt in run.attempts()[:-1][-_MAX_EARLIER:]:
+        receipt = find_receipt(attempt)
+        if receipt is not None:
+            told.append(f"attempt {attempt.number}: {receipt.evidence or 'its end was not recorded'}")
+    return told
 
 
 def _join(points: dict[str, tuple[int, float]], *, with_step: bool) -> str:

@@ -61,6 +61,8 @@ class Status:
     orphan_pid: int | None = None
     """The process that goes on although its wrapper is gone: its end will not be recorded."""
     host: str = ""
+    last_checkpoint: str | None = None
+    """Name of the newest whole checkpoint."""
 
 
 def get_status(run: RunDir, *, now: datetime | None = None) -> Status:
@@ -193,4 +195,5 @@ def _make_status(receipt: Receipt, state: RunState, *evidence: str) -> Status:
         ended_at=receipt.ended_at,
         heartbeat_at=receipt.heartbeat_at,
         host=receipt.host,
+        last_checkpoint=receipt.last_checkpoint,
     )

@@ -90,9 +90,11 @@ class DrillResult:
         """Return what the place of the difference tells about its reason."""
         if self.difference is None:
             return ""
-        if self.difference.step < self.kills[0].step:
+        # What was done up to there was done without any checkpoint: anew, or before the first kill.
+        first = next((kill.resumed_from for kill in self.kills if kill.resumed_from), self.steps)
+        if self.difference.step <= first:
             return (
-                f"it differs before the first kill (step {self.kills[0].step:,}): the training cannot be repeated at "
+                f"it differs before anything was resumed (from step {first:,} on): the training cannot be repeated at "
                 "all, killed or not; a clock, a generator that is not seeded, or reproducibility.deterministic: false?"
             )
         return "something that the training depends on is not in the checkpoint: an own generator, a counter, a cache?"

@@ -341,7 +341,7 @@ def _render_attempts(seen: _Seen) -> list[str]:
         end = receipt.signal or ("" if receipt.exit_code is None else f"exit code {receipt.exit_code}")
         why = " ".join(filter(None, (str(receipt.cause or ""), receipt.evidence)))
         times = (_show_time(receipt.started_at), _show_time(receipt.ended_at or ""))
-        rows.append((str(attempt.number), *times, end or "still running", why))
+        rows.append((str(attempt.number), *times, end or ("waiting" if receipt.starts_at else "still running"), why))
     return ["## Attempts", "", *_table(("", "started", "ended", "end", "cause"), rows), ""] if rows else []
 
 

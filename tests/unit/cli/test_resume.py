@@ -29,6 +29,7 @@ def test_a_further_attempt_is_shown_and_the_log_of_the_first_is_kept(footplate: 
     assert footplate("logs", failed, "--attempt", "1", check=0).stdout == "try 1\n"
     assert footplate("logs", failed, "--attempt", "all", check=0).stdout == "try 1\ntry 2\n"
     assert footplate("status", failed, check=0).stdout.startswith(f"{failed} succeeded (attempt 2)")
+    assert "attempt 1: exit code 1" in footplate("status", failed, check=0).stdout
 
 
 def test_what_cannot_be_resumed_is_told_with_what_to_do(footplate: Footplate, failed: str) -> None:
@@ -38,6 +39,13 @@ def test_what_cannot_be_resumed_is_told_with_what_to_do(footplate: Footplate, fa
     assert f"footplate resume {failed} --set training.max_epochs=…" in done.stderr
     done = footplate("resume", failed, "--set", "training.max_epochs=3", "--json", check=2)
     assert "no training profile" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_following_the_log_of_a_preempted_run_ends_when_nobody_starts_it_again(footplate: Footplate) -> None:
+    run_id = json.loads(footplate("run", "--json", "--", "sh", "-c", "echo saved; exit 75", check=75).stdout)["run_id"]
+    done = footplate("logs", run_id, "--follow", check=0, timeout=60)
+    assert done.stdout == "saved\n"
+    assert f"{run_id} queued: exit code 75" in done.stderr
 
 
 def test_train_shows_the_attempts_that_follow(footplate: Footplate, tmp_path: Path) -> None:

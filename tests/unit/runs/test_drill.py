@@ -175,7 +175,7 @@ def make_result(step: int) -> DrillResult:
 
 
 def test_the_place_of_a_difference_tells_about_its_reason() -> None:
-    assert "before the first kill (step 12)" in make_result(10).reason
+    assert "before anything was resumed (from step 10 on)" in make_result(10).reason
     assert "not in the checkpoint" in make_result(20).reason
     assert make_result(20).advised_steps == 50
     assert not make_result(20).equal
