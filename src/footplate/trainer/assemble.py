@@ -14,6 +14,7 @@ from footplate.profile.model import Profile
 from footplate.profile.schedule import get_learning_rate
 from footplate.trainer.architectures import build_model
 from footplate.trainer.device import choose_device
+from footplate.trainer.ema import WeightMean, make_weight_mean
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.feed import Feed
 from footplate.trainer.metrics import choose_metrics
@@ -21,8 +22,10 @@ from footplate.trainer.optim import build_optimizer
 from footplate.trainer.parallel import fit_optimizer, make_parallel, seed_processes, spread
 from footplate.trainer.precision import Precision
 from footplate.trainer.reproducible import set_seeds, set_up_torch
+from footplate.trainer.speed import compile_network, order_channels
 from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
+from footplate.trainer.transfer import Freezer, make_freezer, take_weights
 from footplate.trainer.workers import choose_loading
 from footplate.trainer.world import World
 
@@ -48,8 +51,17 @@ class Parts:
     task: Task
     precision: Precision
     stepper: Stepper
+    freezer: Freezer | None
+    """Says which layers are trained; None when all of them are."""
+    mean: WeightMean | None
+    """The mean of the weights; None where it is not asked for."""
     train: Feed
     horizon: Horizon
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is judged and kept: ``model``, or the one with the mean of its weights."""
+        return self.model if self.mean is None else self.mean.model
 
     @property
     def data_world(self) -> World:
@@ -65,13 +77,13 @@ class Parts:
         names = tuple(asked)
         extra = tuple(name.rpartition("/")[2] for name in needed)
         return Judge(
-            model=self.model,
+            model=self.judged,
             task=self.task,
             precision=self.precision,
             metrics=choose_metrics((*names, *extra) if names else (), self.task),
             batch_size=self.profile.training.batch_size * _EVALUATION_BATCHES.get(self.task.kind, 4),
             world=self.world,
-            before=lambda: self.stepper.parallel.share_statistics(self.model),
+            before=lambda: self.stepper.parallel.share_statistics(self.judged),
             with_time="inference_time" in {name.rpartition("/")[2] for name in (*names, *extra)},
         )
 
@@ -88,13 +100,19 @@ def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts
     task = make_task(training, data.facts, data.scaler)
     precision = Precision(training.mixed_precision, device)
     model = build_model(profile, data.facts.signature).to(device)
+    taken = take_weights(model, profile)
+    model = order_channels(model, profile, data.facts.signature.input_shape)
     parallel = make_parallel(profile, world)
     train = Feed(data.train, device, parallel.data, choose_loading(profile, data, device))
     inputs = next(train.iterate(2)).inputs
     check_model_fits(model, task, inputs, name=profile.model.architecture)
+    freezer = make_freezer(model, profile.transfer_learning, taken)
     model, called, parallel = spread(model, profile, parallel, device)
+    mean = make_weight_mean(training.ema, model, is_sharded=parallel.is_sharded)
     optimizer = build_optimizer(training, model.parameters(), device)
     fit_optimizer(optimizer)
+    if freezer is not None:
+        freezer.apply(0)
     seed_processes(profile.reproducibility.seed, parallel)
     return Parts(
         profile=profile,
@@ -105,7 +123,7 @@ def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts
         task=task,
         precision=precision,
         stepper=Stepper(
-            model=called,
+            model=compile_network(called, training.compile, device),
             task=task,
             optimizer=optimizer,
             precision=precision,
@@ -114,6 +132,8 @@ def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts
             max_grad_norm=training.max_grad_norm,
             sum_losses=training.loss.reduction == "sum",
         ),
+        freezer=freezer,
+        mean=mean,
         train=train,
         horizon=get_horizon(profile, len(data.train), num_val=len(data.val)),
     )

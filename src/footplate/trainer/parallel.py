@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -126,7 +126,13 @@ def spread(
     if profile.distributed.sync_batch_norm:
         network = _synchronize_batch_norm(network, device)
     if not mesh.is_sharded:
-        wrapped = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        transfer = profile.transfer_learning
+        wrapped = DistributedDataParallel(
+            network,
+            device_ids=[device] if device.type == "cuda" else None,
+            # What thaws later belongs to it from the start, and has no gradient until then.
+            find_unused_parameters=transfer.is_on and transfer.strategy == "gradual_unfreezing",
+        )
         return network, wrapped, _Replicated(world=world, data=parallel.data, mesh=mesh, wrapped=wrapped)
     if profile.training.mixed_precision.enabled and profile.training.mixed_precision.precision == "fp16":
         raise InputError(
@@ -198,7 +204,8 @@ def _synchronize_batch_norm(network: nn.Module, device: torch.device) -> nn.Modu
             f"distributed.sync_batch_norm: torch has it for GPUs only, and this training computes on {device.type}",
             hint="set distributed.sync_batch_norm: false",
         )
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
+    convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+    return convert(network)
 
 
 def _shard(network: nn.Module, devices: DeviceMesh, profile: Profile) -> None:

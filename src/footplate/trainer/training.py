@@ -32,6 +32,7 @@ from footplate.trainer.progress import Progress
 from footplate.trainer.ranks import watch_ranks
 from footplate.trainer.saver import make_saver
 from footplate.trainer.schedule import make_is_due
+from footplate.trainer.step_hooks import make_step_hooks
 from footplate.trainer.weights import load_weights, save_description, save_from_first
 from footplate.trainer.world import World
 
@@ -166,9 +167,10 @@ def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[H
     best_metric = choose_monitor(profile.validation.save_best_metric, key=best_key, has_validation=has_validation)
     file = artifacts / "model.safetensors"
     mode = profile.validation.save_best_mode
-    best = BestWeights(parts.model, file, journal, metric=best_metric, mode=mode, writes=parts.world.is_first)
+    best = BestWeights(parts.judged, file, journal, metric=best_metric, mode=mode, writes=parts.world.is_first)
     writer = JournalWriter(journal, with_throughput=profile.monitoring.track_throughput)
-    hooks: list[Hook] = [writer, LogWriter(parts.horizon.total_steps), best]
+    hooks: list[Hook] = [*make_step_hooks(parts, artifacts, journal), writer]
+    hooks += [LogWriter(parts.horizon.total_steps), best]
     monitored = [best_metric]
     if stopping.enabled:
         stop_key = "training.early_stopping.monitor"
@@ -182,10 +184,10 @@ def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
     """Put the best weights into the model; without any evaluation the last ones are the best there are."""
     file = artifacts / "model.safetensors"
     if best.step is None:
-        save_from_first(parts.model, file, parts.world)
+        save_from_first(parts.judged, file, parts.world)
     else:
         parts.world.broadcast(None)  # the first process has written it
-        load_weights(parts.model, file)
+        load_weights(parts.judged, file)
 
 
 def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:

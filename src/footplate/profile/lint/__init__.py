@@ -20,6 +20,7 @@ from footplate.profile.lint import (
     security,
     spellings,
     training,
+    transfer,
 )
 from footplate.profile.lint.rule import NEEDS, Hit, Rule
 from footplate.profile.model import Profile
@@ -30,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     *data.RULES,
     *model.RULES,
     *training.RULES,
+    *transfer.RULES,
     *horizon.RULES,
     *metrics.RULES,
     *resources.RULES,

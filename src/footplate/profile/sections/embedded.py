@@ -7,7 +7,6 @@ from footplate.profile.fields import Section, Text, key
 __all__ = ["EmbeddedOptimizations", "PowerManagement"]
 
 _POWER = "power and thermal control are not built yet"
-_MEMORY = "not built yet"
 
 
 class PowerManagement(Section):
@@ -33,14 +32,15 @@ class EmbeddedOptimizations(Section):
     gradient_checkpointing: bool = key(False)
     """Keeps the inputs of each layer only and computes the layer a second time in the backward pass: less memory, about
     a third more time, the same numbers to the bit."""
-    empty_cache_frequency: int | None = key(None, ge=1, unit="optimiser steps", inactive=_MEMORY)
-    """Steps between two releases of cached GPU memory."""
+    empty_cache_frequency: int | None = key(None, ge=1, unit="optimiser steps")
+    """Steps between two releases of the GPU memory that torch keeps for later; null = never. Each release waits for the
+    GPU: it is for other programs that need memory on the same one."""
     use_cudnn_benchmark: bool | None = key(None)
     """Older spelling of `reproducibility.benchmark`, which wins when both are given."""
     use_tf32: bool = key(False)
     """Lets GPUs multiply matrices in TF32."""
-    channels_last_memory_format: bool = key(False, inactive=_MEMORY)
-    """Keeps images in the order that is fastest for convolutions."""
+    channels_last_memory_format: bool = key(False)
+    """Keeps images in the order in memory that is fastest for convolutions; other inputs stay as they are."""
     use_mmap_datasets: bool = key(True)
     """Maps npy and uncompressed npz files into memory instead of reading them."""
     cache_preprocessed_data: bool = key(False)

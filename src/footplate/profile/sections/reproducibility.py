@@ -8,8 +8,6 @@ from footplate.profile.fields import Section, key
 
 __all__ = ["Debug", "Reproducibility"]
 
-_PROFILER = "the profiler window is not built yet"
-
 
 class Reproducibility(Section):
     """What makes two runs equal."""
@@ -29,10 +27,11 @@ class Debug(Section):
     """Switches the keys below on."""
     detect_anomaly: bool = key(False)
     """Names the operation that made a NaN; several times slower."""
-    profile: bool = key(False, inactive=_PROFILER)
-    """Writes a trace of the steps in `profile_steps`."""
-    profile_steps: tuple[int, int] | None = key(None, inactive=_PROFILER)
-    """First and last step of the trace."""
+    profile: bool = key(False)
+    """Writes a trace of the steps in `profile_steps` and a table of their costliest operations to
+    `artifacts/profile`."""
+    profile_steps: tuple[int, int] | None = key(None, unit="optimiser steps")
+    """First and last step of the trace, counted from 0; null = 10 to 14."""
 
     @field_validator("profile_steps")
     @classmethod

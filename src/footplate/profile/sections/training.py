@@ -8,7 +8,17 @@ import annotated_types
 
 from footplate.profile.fields import CLASS_PATH, Known, MetricName, Section, Text, key
 
-__all__ = ["OPTIMIZERS", "Checkpointing", "EarlyStopping", "Loss", "MixedPrecision", "Scheduler", "Training"]
+__all__ = [
+    "OPTIMIZERS",
+    "Checkpointing",
+    "Compile",
+    "EarlyStopping",
+    "Ema",
+    "Loss",
+    "MixedPrecision",
+    "Scheduler",
+    "Training",
+]
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
 """Optimisers known by name."""
@@ -82,6 +92,25 @@ class EarlyStopping(Section):
     """Whether smaller or larger is better; `auto` knows it from the metric's name."""
 
 
+class Ema(Section):
+    """A running mean of the weights, which is often better than the weights of any one step."""
+
+    enabled: bool = key(False)
+    """Judges and keeps the mean of the weights (`model.safetensors`); `last.safetensors` holds the weights of the last
+    step. Needs the memory of a second network."""
+    decay: float = key(0.999, gt=0.0, lt=1.0, unit="share")
+    """How much of the mean stays at each step: it looks back over about 1 / (1 - decay) steps."""
+
+
+class Compile(Section):
+    """The network as compiled code (torch.compile)."""
+
+    enabled: bool = key(False)
+    """Compiles the network for training: a slow start, then faster steps. Without a compiler it is trained as it is."""
+    mode: Literal["default", "reduce-overhead", "max-autotune"] = key("default")
+    """`reduce-overhead` is for small steps on a GPU; `max-autotune` tries longer for faster code."""
+
+
 class Training(Section):
     """The loop: batches, optimiser, length, evaluation."""
 
@@ -126,6 +155,10 @@ class Training(Section):
     """Older spelling of `model.dropout`; `model.dropout` wins when both are given."""
     mixed_precision: MixedPrecision = key(MixedPrecision)
     """Half precision."""
+    ema: Ema = key(Ema)
+    """The mean of the weights."""
+    compile: Compile = key(Compile)
+    """Compiled code."""
     checkpointing: Checkpointing = key(Checkpointing)
     """Checkpoints to resume from."""
     early_stopping: EarlyStopping = key(EarlyStopping)
