@@ -36,7 +36,8 @@ def test_tells_the_value_of_the_profile_here_and_its_line(capsys: pytest.Capture
 
 
 def test_says_when_a_key_is_not_built_yet_or_only_recorded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "status   inactive: training on several" in explain(capsys, "distributed.enabled")[1]
+    assert "status   inactive: " in explain(capsys, "federated.enabled")[1]
+    assert "status" not in explain(capsys, "distributed.enabled")[1]
     assert "status   recorded with the run" in explain(capsys, "metadata.author")[1]
     assert "status" not in explain(capsys, "reproducibility.seed")[1]
 

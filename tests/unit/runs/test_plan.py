@@ -71,6 +71,23 @@ def test_shows_the_exact_command_and_where_the_record_goes() -> None:
     assert planned.job.kind == "train"
 
 
+def test_several_processes_are_started_by_torchrun_each_as_one_alone_would_be() -> None:
+    planned = plan(load(DIGITS + "distributed: {enabled: true, world_size: 4}\n"), FACTS)
+    alone = (sys.executable, "-P", "-m", "footplate.worker", "train", "{run_dir}")
+    launcher = (sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
+    assert planned.job.argv == (*launcher, "--max-restarts", "0", "--no-python", *alone)
+    assert "(64 × 1 × 4) → 5 steps per epoch" in " ".join(str(planned).split())
+    assert "Model" in str(planned)
+    by_gpus = load(DIGITS + "distributed: {enabled: true, strategy: fsdp+tensor}\nresources: {num_gpus: 8}\n")
+    assert "--nproc-per-node 8" in " ".join(plan(by_gpus, FACTS).job.argv)
+    assert "(64 × 1 × 4)" in str(plan(by_gpus, FACTS))  # two of them take the same samples
+
+
+def test_a_process_whose_number_is_said_is_started_alone() -> None:
+    text = DIGITS + "distributed: {enabled: true, world_size: 4, rank: 1}\n"
+    assert plan(load(text), FACTS).job.argv == plan(load(), FACTS).job.argv
+
+
 @pytest.mark.parametrize(
     ("entry", "argv"),
     [

@@ -11,6 +11,7 @@ from footplate.profile.findings import Finding, Severity
 from footplate.profile.inactive import find_inactive
 from footplate.profile.lint import (
     data,
+    distributed,
     environment,
     guidelines,
     horizon,
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     *horizon.RULES,
     *metrics.RULES,
     *resources.RULES,
+    *distributed.RULES,
     *spellings.RULES,
     *security.RULES,
     *environment.RULES,

@@ -94,7 +94,7 @@ def check_gpus_idle(profile: Profile, _: Facts) -> Iterator[Hit]:
 
     One process computes on one GPU. Several GPUs share a training only when `distributed` is on.
 
-    To mend it, ask for one GPU.
+    To mend it, ask for one GPU, or set `distributed.enabled: true`.
     """
     asked = profile.resources.num_gpus or 0
     used = get_num_processes(profile)
@@ -102,7 +102,7 @@ def check_gpus_idle(profile: Profile, _: Facts) -> Iterator[Hit]:
         yield Hit(
             path="resources.num_gpus",
             message=f"{asked} GPUs asked for, {used} used: distributed training is off",
-            fix="set resources.num_gpus: 1",
+            fix="set resources.num_gpus: 1, or distributed.enabled: true",
         )
 
 

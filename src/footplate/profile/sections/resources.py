@@ -15,7 +15,7 @@ class Resources(Section):
     num_nodes: int = key(1, ge=1, unit="machines", inactive=_CLUSTER)
     """Machines."""
     num_gpus: int | None = key(None, ge=0, unit="GPUs")
-    """GPUs in all; null = `device` decides. More than one waits for distributed training."""
+    """GPUs in all; null = `device` decides. With `distributed.enabled` so many processes train, one on each."""
     num_cpus_per_gpu: int | None = key(None, ge=1, unit="cores", inactive=_CLUSTER)
     """CPU cores for each GPU."""
     num_cpus: int | None = key(None, ge=1, unit="cores")
