@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,19 @@ class StateDifference:
         return asdict(self)
 
 
-def find_difference(first: RunDir, second: RunDir) -> tuple[tuple[str, ...], StateDifference | None]:
+def find_difference(
+    first: RunDir, second: RunDir, *, without: Collection[int] = ()
+) -> tuple[tuple[str, ...], StateDifference | None]:
     """Compare the checkpoints of equal steps, in their order, and the final weights.
 
+    ``without`` are steps at which one of them was asked to stop: an evaluation may be due there that is done later.
     Return what was compared, and the first difference or None.
     """
     compared = []
     theirs = {checkpoint.name for checkpoint in list_checkpoints(get_folder(second))}
     for checkpoint in list_checkpoints(get_folder(first)):
         name, step = checkpoint.name, checkpoint.step
-        if name not in theirs:
+        if name not in theirs or step in without:
             continue
         compared.append(f"checkpoints/{name}")
         found = _compare_folders(first.path, second.path, f"checkpoints/{name}", step)
@@ -73,6 +76,9 @@ def _compare_folders(first: Path, second: Path, folder: str, step: int) -> State
         place = f"{folder}/{name}"
         if name.name == "manifest.json":
             continue
+        if missing := [base for base in (first, second) if not (base / place).exists()]:
+            told = f"{name.name} is not in {missing[0].name}"
+            return StateDifference(step=step, place=place, name="", told=told)
         if name.suffix == ".safetensors":
             found = _compare_tensors(first / place, second / place, place, step)
         else:

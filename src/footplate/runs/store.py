@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from footplate.errors import FootplateError, NotFoundError, RecordError
 from footplate.quantities import format_count
+from footplate.record.home import get_home
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
-from footplate.record.home import get_home
 
 __all__ = ["Rebuilt", "Store", "StoredRun"]
 

@@ -117,6 +117,10 @@ def test_equal_runs_are_equal_and_the_first_checkpoint_that_differs_is_named(run
     assert compared[3:] == ("artifacts/last.safetensors", "artifacts/model.safetensors")
     for step in (20, 30):
         save(killed, step, floats(float(step), 0.75))
+    _, difference = find_difference(whole, killed, without=[20])  # where it was asked to stop
+    assert difference is not None
+    assert difference.step == 30
+    (get_folder(killed) / "step-00000020" / "training.json").unlink()
     _, difference = find_difference(whole, killed)
     assert difference is not None
     assert (difference.step, difference.place, difference.name, difference.largest) == (
@@ -125,6 +129,11 @@ def test_equal_runs_are_equal_and_the_first_checkpoint_that_differs_is_named(run
         "weight",
         0.25,
     )
+    save(killed, 20, floats(20.0, 0.5))
+    (get_folder(killed) / "step-00000020" / "training.json").unlink()
+    _, difference = find_difference(whole, killed)
+    assert difference is not None
+    assert difference.told == f"training.json is not in {killed.id}"
 
 
 def test_a_difference_of_the_state_or_of_the_end_is_found_too(runs: tuple[RunDir, RunDir]) -> None:
