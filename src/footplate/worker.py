@@ -30,6 +30,7 @@ from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
 from footplate.profile.size import count_parameters
 from footplate.record.exit_codes import CHECKPOINTED, CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
 from footplate.record.files import write_json
+from footplate.record.home import get_home
 from footplate.record.rundir import Attempt, RunDir
 from footplate.trainer.ending import leave_word, send_output_to_rank_log
 from footplate.trainer.failure import is_out_of_memory
@@ -243,7 +244,10 @@ def _open(arguments: list[str]) -> tuple[RunDir, Profile]:
     if len(arguments) != 1:
         raise InputError("the worker needs exactly one run directory")
     run = RunDir(path=Path(arguments[0]).absolute())
-    return run, load_profile(run.path / "profile.yaml")
+    profile = load_profile(run.path / "profile.yaml")
+    if profile.training.compile.enabled and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(get_home() / "cache" / "compiled")  # torch sets it when imported
+    return run, profile
 
 
 def _load_data(profile: Profile) -> LoadedData:

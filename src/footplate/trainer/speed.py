@@ -15,7 +15,6 @@ from torch import nn
 from footplate.data.augment import find_image_layout
 from footplate.profile.model import Profile
 from footplate.profile.sections.training import Compile
-from footplate.record.home import get_home
 from footplate.trainer.hooks import Hook
 from footplate.trainer.progress import Progress
 
@@ -66,15 +65,15 @@ def compile_network(called: nn.Module, settings: Compile, device: torch.device) 
     """Return a network compiled for training, or as it is where that is not asked for or there is no compiler.
 
     The first steps take long: that is when it is compiled. What was compiled is kept for later runs in
-    FOOTPLATE_HOME/cache/compiled, or where TORCHINDUCTOR_CACHE_DIR says.
+    FOOTPLATE_HOME/cache/compiled (the worker names it before torch is loaded), or where TORCHINDUCTOR_CACHE_DIR says.
     """
     if not settings.enabled:
         return called
-    kept = os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(get_home() / "cache" / "compiled"))  # read on import
     missing = find_missing_compiler(device)
     if missing:
         _log.warning("training.compile: %s; the network is trained as it is, not compiled", missing)
         return called
+    kept = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")  # torch has set it when nobody else has
     _log.info("compile: the first steps take longer; what is compiled is kept in %s", kept)
     return torch.compile(called, mode=settings.mode)  # type: ignore[return-value]  # of a module it is a module
 
