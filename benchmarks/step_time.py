@@ -37,9 +37,11 @@ from footplate.profile.facts import DataFacts
 from footplate.profile.load import load_profile_text
 from footplate.record.journal import Journal
 from footplate.trainer.assemble import assemble
-from footplate.trainer.hooks import JournalWriter, LogWriter
+from footplate.trainer.hooks import Hook, JournalWriter, LogWriter
 from footplate.trainer.loop import Loop, run_loop
+from footplate.trainer.memory import find_limits
 from footplate.trainer.meter import Meter
+from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
 from footplate.trainer.recovery import Recovery, Surroundings
 from footplate.trainer.saver import Saver
@@ -210,8 +212,10 @@ def make_naive(width: int, inputs: torch.Tensor, targets: torch.Tensor) -> Calla
     return run
 
 
-def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, journal: Journal) -> Callable[[int], None]:
-    """Return the real loop with the journal and the log it has by default."""
+def make_footplate(
+    width: int, inputs: torch.Tensor, targets: torch.Tensor, journal: Journal, *, watched: bool = True
+) -> Callable[[int], None]:
+    """Return the real loop with the journal, the log and (where it is watched) the monitors it has by default."""
     profile = load_profile_text(PROFILE.format(width=width))
     scaler = Scaler()
     arrays = (
@@ -235,9 +239,14 @@ def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, jour
     )
     progress, meter = Progress(num_train=NUM_SAMPLES), Meter()
     last_step = 0
+    around = Surroundings(progress=progress, device=parts.device, journal=journal, limits=find_limits())
+    recovery = Recovery(parts.stepper, BATCH, around)
+    hooks: list[Hook] = [JournalWriter(journal, with_throughput=True), LogWriter(10**9)]
+    if watched:
+        hooks += make_monitors(parts, recovery, around, journal, lambda: False).hooks
     loop = Loop(
         stepper=parts.stepper,
-        recovery=Recovery(parts.stepper, BATCH, Surroundings(progress=progress, device=parts.device)),
+        recovery=recovery,
         feed=parts.train,
         seed=0,
         step_size=BATCH,
@@ -247,7 +256,7 @@ def make_footplate(width: int, inputs: torch.Tensor, targets: torch.Tensor, jour
         log_frequency=profile.training.log_frequency,
         is_evaluation_due=lambda _: False,
         evaluate=lambda: None,
-        hooks=[JournalWriter(journal, with_throughput=True), LogWriter(10**9)],
+        hooks=hooks,
         saver=Saver(),
         find_stop=lambda: "interrupted" if progress.step >= last_step else "",
     )

@@ -19,6 +19,7 @@ from footplate.record.receipt import find_receipt
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
+from footplate.runs.report_machine import describe_machine
 
 __all__ = ["NAME", "format_value", "render_report", "write_report"]
 
@@ -56,6 +57,7 @@ def render_report(run: RunDir) -> str:
         _render_result(seen),
         _render_gates(seen),
         _render_curves(seen),
+        _render_machine(seen),
         _render_confusion(seen),
         _render_data(seen),
         _render_findings(seen),
@@ -203,6 +205,11 @@ def draw_curve(values: Sequence[float], width: int = _CURVE_WIDTH) -> str:
 def _mean(values: Sequence[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan
+
+
+def _render_machine(seen: _Seen) -> list[str]:
+    lines = describe_machine(seen.metrics, seen.events, seen.result)
+    return ["## Speed and memory", "", *(f"- {line}" for line in lines), ""] if lines else []
 
 
 def _render_confusion(seen: _Seen) -> list[str]:
