@@ -17,7 +17,6 @@ IMAGE_ARCHITECTURES = ("cnn", "resnet", "unet")
 """Architectures to which a matrix [H, W] is an image; to all others it is a sequence of features."""
 
 
-
 class Split(Section):
     """Shares taken from the training data when a set has no file of its own; the rest is trained on."""
 
