@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.journal import read_events, read_metrics
 from footplate.record.rundir import RunDir
 
@@ -156,13 +157,12 @@ def start() -> Iterator[Callable[[str], tuple[RunDir, subprocess.Popen[str]]]]:
 ENDLESS = "data: {train_data: 'sklearn:digits'}\ntraining: {max_epochs: 1000000, log_frequency: 1}\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_leaves_a_usable_run(
-    number: signal.Signals, start: Callable[[str], tuple[RunDir, subprocess.Popen[str]]]
+    start: Callable[[str], tuple[RunDir, subprocess.Popen[str]]],
 ) -> None:
     run, process = start(ENDLESS)
     wait_until(lambda: len(read_metrics(run).get("train/loss", ())) > 30)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, out
     result = run.read_json("result.json")
@@ -176,16 +176,33 @@ def test_an_interrupted_training_leaves_a_usable_run(
         load_network(run.artifacts, name)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_preempted_training_leaves_a_checkpoint(
+    number: signal.Signals, start: Callable[[str], tuple[RunDir, subprocess.Popen[str]]]
+) -> None:
+    run, process = start(ENDLESS)
+    wait_until(lambda: len(read_metrics(run).get("train/loss", ())) > 30)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 75, out
+    assert run.find_json("result.json") is None
+    [checkpoint] = list_checkpoints(get_folder(run))
+    [event] = [entry.data for entry in read_events(run) if entry.data["name"] == "checkpoint"]
+    assert event["step"] == checkpoint.step >= 30
+    assert event["path"] == checkpoint.name
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
 def test_a_stop_before_the_training_ends_it_quickly(
-    start: Callable[[str], tuple[RunDir, subprocess.Popen[str]]],
+    number: signal.Signals, code: int, start: Callable[[str], tuple[RunDir, subprocess.Popen[str]]]
 ) -> None:
     run, process = start(ENDLESS)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("data:")  # torch is loaded next
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     before = time.monotonic()
     out, _ = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130, out
+    assert process.returncode == code, out
     assert time.monotonic() - before < 10
     assert run.find_json("result.json") is None
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,13 @@ from footplate.trainer.assemble import Parts
 from footplate.trainer.hooks import BestWeights
 from footplate.trainer.progress import Progress
 from footplate.trainer.random_state import get_random_state, seed_after_resume, set_random_state
+from footplate.trainer.rest_state import (
+    check_optimizer,
+    get_network_rest,
+    get_optimizer_rest,
+    set_network_rest,
+    set_optimizer_rest,
+)
 from footplate.trainer.sharded_state import Snapshot, load_state, take_snapshot
 from footplate.trainer.state_files import join_state, load_tensors, split_state, write_json_file, write_tensors
 
@@ -91,13 +99,24 @@ class Checkpointer:
 
     def __init__(self, parts: Parts, run: RunDir, watched: Watched, *, attempt: int) -> None:
         self._parts = parts
+        self._run = run
         self._folder = get_folder(run)
         self._watched = watched
         self._attempt = attempt
         self._buffers: dict[str, Tensor] = {}
+        self._is_abandoned = threading.Event()
         saving = parts.profile.training.checkpointing
         self._keep_last_n = saving.keep_last_n
         self._optimizer = parts.stepper.optimizer if saving.save_optimizer_state else None
+
+    def check(self) -> None:
+        """Raise InputError when the optimiser keeps what cannot be saved: early, and not when the machine is lost."""
+        if self._optimizer is not None:
+            check_optimizer(self._optimizer, self._parts.profile.training.optimizer)
+
+    def abandon(self) -> None:
+        """Wait for other processes no more: this one has failed, and they may be gone."""
+        self._is_abandoned.set()
 
     def take(self, progress: Progress) -> Contents:
         """Copy everything to main memory; all processes must call it after the same step.
@@ -151,6 +170,7 @@ class Checkpointer:
                 attempt=self._attempt,
                 world_size=world.size,
                 is_best=contents.is_best,
+                origin=self._parts.profile.fault_tolerance.checkpoint_path,
             )
             path = commit_checkpoint(contents.under_way, manifest).path
         except BaseException:
@@ -175,14 +195,13 @@ class Checkpointer:
         return under_way
 
     def _get_shared_state(self, progress: Progress) -> tuple[Any, dict[str, Tensor]]:
-        optimizer = self._parts.stepper.optimizer
-        groups = [{key: value for key, value in one.items() if key != "params"} for one in optimizer.param_groups]
         return split_state(
             {
-                "identity": _get_identity(self._parts),
+                "identity": _get_identity(self._parts, self._run),
                 "progress": progress.state_dict(),
                 "precision": self._parts.precision.state_dict(),
-                "groups": groups,
+                "network": get_network_rest(self._parts.model),
+                "optimizer": None if self._optimizer is None else get_optimizer_rest(self._optimizer),
                 "parts": {name: one.state_dict() for name, one in self._watched.shared.items()},
             }
         )
@@ -202,12 +221,7 @@ class Checkpointer:
 
     def _write_files(self, contents: Contents) -> dict[str, FileEntry]:
         folder, network = contents.under_way, contents.network
-        try:
-            told = {"places": json.dumps(network.places), "values": json.dumps(network.values)}
-        except TypeError as error:
-            raise RecordError(
-                f"the optimiser keeps what a checkpoint cannot hold: {error}", hint="tensors and numbers can be saved"
-            ) from error
+        told = {"places": json.dumps(network.places), "values": json.dumps(network.values)}
         files = {network.file_name: write_tensors(folder / network.file_name, network.tensors, told)}
         for name, (value, tensors) in contents.states.items():
             files[f"{name}.json"] = write_json_file(folder / f"{name}.json", value)
@@ -225,7 +239,7 @@ class Checkpointer:
         for rank in range(1, self._parts.world.size):
             word = _get_word(under_way, rank)
             while not word.exists():
-                if time.monotonic() > limit or not under_way.exists():
+                if time.monotonic() > limit or not under_way.exists() or self._is_abandoned.is_set():
                     raise RecordError(f"process {rank} has not written its part of {under_way.name}")
                 time.sleep(_POLL_S)
             files |= {name: FileEntry(**entry) for name, entry in read_json(word).items()}
@@ -255,8 +269,10 @@ def resume(parts: Parts, progress: Progress, run: RunDir, journal: Journal, watc
             journal.event("resume", step=0, checkpoint=None, skipped=told)
             _log.info("resume: attempt %d begins anew: there is no checkpoint to go on from", attempt)
         return attempt
-    restore(checkpoint, parts, progress, watched)
-    if progress.step < parts.horizon.total_steps and progress.stopped_by != "early_stopping":
+    restore(checkpoint, parts, progress, run, watched)
+    if progress.step >= parts.horizon.total_steps:
+        progress.stopped_by = parts.horizon.ends_by
+    elif progress.stopped_by != "early_stopping":
         progress.stopped_by = ""  # the training was made longer since
     journal.rewind(progress.step)
     journal.event("resume", step=progress.step, checkpoint=str(checkpoint.path), skipped=told)
@@ -264,19 +280,23 @@ def resume(parts: Parts, progress: Progress, run: RunDir, journal: Journal, watc
     return attempt
 
 
-def restore(checkpoint: Checkpoint, parts: Parts, progress: Progress, watched: Watched | None = None) -> None:
+def restore(
+    checkpoint: Checkpoint, parts: Parts, progress: Progress, run: RunDir, watched: Watched | None = None
+) -> None:
     """Bring a training to where a checkpoint stands: weights, optimiser, progress, random numbers, what is watched.
 
     Raises InputError, with the differences, when it is the checkpoint of another training.
     """
     watched = watched or Watched()
     shared = _read_state(checkpoint.path, "training")
-    _check_identity(checkpoint, shared["identity"], _get_identity(parts))
+    _check_identity(checkpoint, shared["identity"], _get_identity(parts, run))
     progress.load_state_dict(shared["progress"])
     load_state(checkpoint.path, parts.model, parts.stepper.optimizer)
-    for group, saved in zip(parts.stepper.optimizer.param_groups, shared["groups"], strict=False):
-        # What the profile sets is as the profile has it now; what the optimiser has counted comes back.
-        group.update({key: value for key, value in saved.items() if key not in parts.stepper.optimizer.defaults})
+    set_network_rest(parts.model, shared["network"])
+    if shared["optimizer"] is None:
+        _log.warning("resume: %s holds no optimiser state: its moments begin anew", checkpoint.name)
+    else:
+        set_optimizer_rest(parts.stepper.optimizer, shared["optimizer"])
     parts.precision.load_state_dict(shared["precision"])
     for name, one in watched.shared.items():
         if name in shared["parts"]:
@@ -290,7 +310,7 @@ def restore_before(parts: Parts, progress: Progress, run: RunDir, step: int) -> 
     """Bring a training to the newest valid checkpoint of a run of at most ``step`` steps; None when there is none."""
     for checkpoint in reversed(list_checkpoints(get_folder(run))):
         if checkpoint.step <= step and not check_checkpoint(checkpoint):
-            restore(checkpoint, parts, progress)
+            restore(checkpoint, parts, progress, run)
             return checkpoint
     return None
 
@@ -314,7 +334,9 @@ def _find_start(parts: Parts, run: RunDir, *, attempt: int) -> tuple[Checkpoint 
     settings = parts.profile.fault_tolerance
     skipped: list[tuple[str, str]] = []
     if attempt > 1 and settings.resume_from_checkpoint:
-        found, skipped = find_newest_valid(get_folder(run))
+        named = settings.checkpoint_path
+        # Those of an attempt that went on from elsewhere are of another course.
+        found, skipped = find_newest_valid(get_folder(run), lambda one: named is None or one.origin == named)
         if found is not None:
             return found, skipped
     if settings.checkpoint_path is None:
@@ -333,10 +355,12 @@ def _find_start(parts: Parts, run: RunDir, *, attempt: int) -> tuple[Checkpoint 
     return checkpoint, skipped
 
 
-def _get_identity(parts: Parts) -> dict[str, Any]:
+def _get_identity(parts: Parts, run: RunDir) -> dict[str, Any]:
     """Return what makes a training this one: with another value it would be another."""
     profile = parts.profile
+    sets: Mapping[str, Any] = (run.find_json("data.json") or {}).get("sets", {})
     return {
+        "data": {name: _get_hashes(one) for name, one in sets.items()},
         "model": get_model_section(profile).model_dump(mode="json", exclude_defaults=True),
         "task": parts.task.kind,
         "loss": parts.task.loss_name,
@@ -349,13 +373,27 @@ def _get_identity(parts: Parts) -> dict[str, Any]:
 
 def _check_identity(checkpoint: Checkpoint, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     differences = [
-        f"{name}: {saved.get(name)!r} there, {here[name]!r} here" for name in here if saved.get(name) != here[name]
+        f"{name}: {saved.get(name)!r} there, {here[name]!r} here"
+        for name in here
+        if name != "data" and saved.get(name) != here[name]
     ]
+    if saved["data"] and here["data"]:
+        changed = [name for name in here["data"] if saved["data"].get(name) != here["data"][name]]
+        differences += [f"data.{name}_data: other files, or other content" for name in changed if name == "train"]
+        for name in changed:
+            if name != "train":
+                _log.warning("resume: data.%s_data has changed since %s was saved", name, checkpoint.name)
     if differences:
         raise InputError(
             f"{checkpoint.path} is the checkpoint of another training: {'; '.join(differences)}",
             hint="train anew, or start from its weights alone with transfer_learning.pretrained_model_path",
         )
+
+
+def _get_hashes(described: Mapping[str, Any]) -> list[str]:
+    """Return what tells whether the files of a set are the same, wherever they lie and whenever they were copied."""
+    files = described.get("files", [])
+    return [f"{one['size']} {one['sha256'] if 'times' not in one.get('hash_of', '') else ''}".strip() for one in files]
 
 
 def _read_state(folder: Path, name: str) -> Mapping[str, Any]:

@@ -92,11 +92,14 @@ def _evaluate(loop: Loop, progress: Progress, meter: Meter) -> None:
         return
     metrics = {"train/loss": meter.pause()}
     evaluation = loop.evaluate()
-    evaluated = not loop.find_stop()  # an evaluation that was broken off says nothing
+    stop = loop.find_stop()
+    evaluated = not stop  # an evaluation that was broken off says nothing
     if evaluated:
         if evaluation is not None:
             metrics |= {f"val/{name}": value for name, value in evaluation.metrics.items()}
         progress.evaluation_pending = False
         for hook in loop.hooks:
             hook.on_evaluation(progress, metrics)
+    else:  # the training stops here: one step more, and the evaluation would judge other weights
+        progress.stopped_by = stop
     meter.go_on(evaluated=evaluated)

@@ -29,7 +29,9 @@ _MAX_SHARE = 0.02
 _LAST_AFTER_S = 60.0
 """A training that has run for so long since its last checkpoint is saved at its last step too."""
 _RETRY_AFTER_S = 30.0
-"""After a checkpoint could not be written, the next one by steps is not tried for so long."""
+"""After a checkpoint could not be written, the next one is not tried for so long; twice as long after each failure …"""
+_RETRY_AT_MOST_S = 1800.0
+"""… up to this."""
 _TELL_EVERY_S = 60.0
 """The log has a line at most so often; the journal has every checkpoint."""
 _log = logging.getLogger("footplate")
@@ -48,6 +50,9 @@ class Saver:
     def close(self) -> None:
         """Wait for what is being written."""
 
+    def abandon(self) -> None:
+        """Take note that the training has failed in this process: others are not to be waited for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
@@ -57,6 +62,8 @@ class _Written:
     path: Path | None
     num_bytes: int
     write_s: float
+    cpu_s: float
+    """Time of the processor that writing took."""
     error: str
 
 
@@ -87,6 +94,9 @@ class CheckpointSaver(Saver):
         self._interval_s = INTERVAL_S
         self._saved_at = time.monotonic()
         self._retry_at = 0.0
+        self._retry_after_s = _RETRY_AFTER_S
+        self._on_cpu = parts.device.type == "cpu"
+        self._is_checked = False
         self._saved_step = -1
         self._told_at = -math.inf
         self._thread: threading.Thread | None = None
@@ -96,6 +106,9 @@ class CheckpointSaver(Saver):
     def save_if_due(self, progress: Progress) -> None:
         """Save the training if it is time to; a request to stop, and the end, are always such a time."""
         self._report(wait=False)
+        if not self._is_checked:  # after the first step the optimiser has made its state
+            self._checkpointer.check()
+            self._is_checked = True
         if progress.is_asked_to_stop:
             self._save(progress, wait=True)
         elif self._is_due(progress):
@@ -103,11 +116,16 @@ class CheckpointSaver(Saver):
 
     def keeps_readings(self, progress: Progress) -> bool:
         """Whether what was not read yet is saved, and will be read by the training that goes on."""
-        return progress.stopped_by == "preempted" and self._saved_step == progress.step
+        # Reading is for all processes together, and the first one knows whether the checkpoint was committed.
+        return progress.is_asked_to_stop and self._world.broadcast(self._saved_step == progress.step)
 
     def close(self) -> None:
         """Wait for what is being written."""
         self._report(wait=True)
+
+    def abandon(self) -> None:
+        """Take note that the training has failed in this process: others are not to be waited for."""
+        self._checkpointer.abandon()
 
     def _is_due(self, progress: Progress) -> bool:
         if self._only_best:
@@ -131,26 +149,34 @@ class CheckpointSaver(Saver):
             contents = self._checkpointer.take(progress)
         except (OSError, RecordError) as error:
             self._fail(progress.step, _describe(error))
-            return
-        self._thread = threading.Thread(target=self._write, args=(contents,), name="checkpoint-writer", daemon=True)
-        self._thread.start()
-        if wait:
-            self._thread.join()
-        self._stall_s = time.monotonic() - started
-        self._saved_at = time.monotonic()
+        else:
+            self._start(contents)
+            if wait and self._thread is not None:
+                self._thread.join()
+            self._stall_s = time.monotonic() - started
+            self._saved_at = time.monotonic()
         if wait:
             self._report(wait=True)
             self._world.broadcast(None)  # the first process commits it: none may end before
 
+    def _start(self, contents: Contents) -> None:
+        self._thread = threading.Thread(target=self._write, args=(contents,), name="checkpoint-writer", daemon=True)
+        self._thread.start()
+
     def _write(self, contents: Contents) -> None:
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.thread_time()
         path, num_bytes, error = None, 0, ""
         try:
             path, num_bytes = self._checkpointer.write(contents)
         except Exception as caught:  # noqa: BLE001  told by the training's thread; an earlier checkpoint stays
             error = _describe(caught)
         self._written = _Written(
-            step=contents.step, path=path, num_bytes=num_bytes, write_s=time.monotonic() - started, error=error
+            step=contents.step,
+            path=path,
+            num_bytes=num_bytes,
+            write_s=time.monotonic() - started,
+            cpu_s=time.thread_time() - cpu,
+            error=error,
         )
 
     def _report(self, *, wait: bool) -> None:
@@ -164,14 +190,14 @@ class CheckpointSaver(Saver):
         if done.error:
             self._fail(done.step, done.error)
             return
-        self._retry_at = 0.0
+        self._retry_at, self._retry_after_s = 0.0, _RETRY_AFTER_S
         self._saved_step = done.step
         if not self._world.is_first:
             return
         costs = {"stall_s": self._stall_s, "write_s": done.write_s, "bytes": done.num_bytes}
         self._journal.metrics(done.step, {f"checkpoint/{name}": value for name, value in costs.items()})
         self._journal.event("checkpoint", step=done.step, path=str(done.path and done.path.name), **costs)
-        self._adapt()
+        self._adapt(self._stall_s + (done.cpu_s if self._on_cpu else 0.0))
         if time.monotonic() - self._told_at < _TELL_EVERY_S:
             return
         self._told_at = time.monotonic()
@@ -183,19 +209,20 @@ class CheckpointSaver(Saver):
             format_duration(self._stall_s),
         )
 
-    def _adapt(self) -> None:
-        """Save less often by the clock when a checkpoint is expensive."""
-        interval_s = max(INTERVAL_S, self._stall_s / _MAX_SHARE)
+    def _adapt(self, cost_s: float) -> None:
+        """Save less often by the clock when a checkpoint is expensive; on the CPU writing takes from the training."""
+        interval_s = max(INTERVAL_S, cost_s / _MAX_SHARE)
         if self._frequency is None and interval_s > 1.5 * self._interval_s:
             _log.info(
-                "checkpoint: every %s from now on, for one stops the training for %s",
+                "checkpoint: every %s from now on, for one costs the training %s",
                 format_duration(interval_s),
-                format_duration(self._stall_s),
+                format_duration(cost_s),
             )
         self._interval_s = interval_s
 
     def _fail(self, step: int, reason: str) -> None:
-        self._retry_at = time.monotonic() + _RETRY_AFTER_S
+        self._retry_at = time.monotonic() + self._retry_after_s
+        self._retry_after_s = min(2 * self._retry_after_s, _RETRY_AT_MOST_S)
         self._saved_at = time.monotonic()
         self._journal.event("checkpoint_failed", step=step, reason=reason)
         _log.warning("checkpoint: step %s cannot be saved: %s; earlier ones are kept", f"{step:,}", reason)

@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 from footplate.errors import InputError, RecordError
 from footplate.trainer.parallel import Parallel
 from footplate.trainer.sharding import find_order, gather_weights, gather_whole, restore_order
+from footplate.trainer.state_files import join_state, split_state
 
 __all__ = ["FILES", "Snapshot", "get_full_state", "load_state", "save_state", "take_snapshot", "write_snapshot"]
 
@@ -83,14 +84,22 @@ def take_snapshot(
     values: dict[str, Any] = {}
     for name, value, order in _list_state(model, optimizer):
         if not isinstance(value, Tensor):
-            values[name] = value
+            values[name], nested = split_state(value, name)
+            for place, tensor in nested.items():
+                if parallel.world.is_first:
+                    tensors[place] = copy(place, tensor)
+                    places[place] = _describe(place, tensor, (0,) * tensor.ndim)
         elif _writes(value, parallel):
             for number, part in enumerate(_list_parts(value, order)):
                 key = f"{name}#{number}"
                 tensors[key] = copy(key, part.local)
-                places[key] = {"name": name, "shape": list(value.shape), "offset": list(part.offset)}
-                places[key]["dtype"] = str(value.dtype).removeprefix("torch.")
+                places[key] = _describe(name, value, part.offset)
     return Snapshot(rank=parallel.world.rank, tensors=tensors, places=places, values=values)
+
+
+def _describe(name: str, whole: Tensor, offset: Sequence[int]) -> dict[str, Any]:
+    dtype = str(whole.dtype).removeprefix("torch.")
+    return {"name": name, "shape": list(whole.shape), "offset": list(offset), "dtype": dtype}
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> Path:
@@ -113,7 +122,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer | None = Non
     """
     with ExitStack() as opened, torch.no_grad():
         saved = _Saved(folder, opened)
-        for name, tensor in model.state_dict(keep_vars=True).items():
+        for name, tensor in _list_tensors(model):
             if not _is_repeated(model, name, tensor):
                 saved.fill(f"model/{name}", tensor, find_order(tensor))
         if optimizer is not None:
@@ -137,7 +146,7 @@ def get_full_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple[str, Any, Tensor | None]]:
     """Yield name, value and the order of the rows of all there is to save."""
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in _list_tensors(model):
         if not _is_repeated(model, name, tensor):
             yield f"model/{name}", tensor, find_order(tensor)
     if optimizer is None:
@@ -146,6 +155,13 @@ def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple
         for key, value in optimizer.state.get(parameter, {}).items():
             order = find_order(parameter) if isinstance(value, Tensor) and value.ndim else None
             yield f"optimizer/{name}/{key}", value, order
+
+
+def _list_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers; what modules add to a ``state_dict`` may be anything, and is saved elsewhere."""
+    for name, value in model.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor) and not name.endswith("_extra_state"):
+            yield name, value
 
 
 def _is_repeated(model: nn.Module, name: str, tensor: Tensor) -> bool:
@@ -250,7 +266,9 @@ class _Saved:
         for name in sorted(one for one in self.names if one.startswith(prefix)):
             key = name.removeprefix(prefix)
             if name in self._values:
-                state[key] = self._values[name]
+                state[key] = join_state(self._values[name], _Nested(self._parts, parameter.device))
+                continue
+            if "/" in key:  # within a value
                 continue
             shape, dtype = self._parts[name][0].shape, self._parts[name][0].dtype
             if shape == tuple(parameter.shape) and shape:
@@ -278,6 +296,25 @@ class _Saved:
         target = part.local[ours]
         target.copy_(stored[theirs])
         return target.numel()
+
+
+class _Nested(Mapping[str, Tensor]):
+    """The tensors within values, read when they are asked for."""
+
+    def __init__(self, parts: Mapping[str, Sequence[_SavedPart]], device: torch.device) -> None:
+        self._parts = parts
+        self._device = device
+
+    def __getitem__(self, name: str) -> Tensor:
+        [part] = self._parts[name]
+        tensor: Tensor = part.file.get_tensor(part.key)
+        return tensor.to(self._device)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def _overlap(

@@ -35,6 +35,12 @@ _NAMES = {
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
+    torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
 }
 _PIECE = 1 << 23
 
@@ -125,6 +131,8 @@ def _split(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, Tensor):
+        if value.dtype not in _NAMES:
+            raise RecordError(f"state {place} is a tensor of {value.dtype}, for which safetensors has no name")
         tensors[place] = value
         return {_TENSOR: place}
     if isinstance(value, np.generic):

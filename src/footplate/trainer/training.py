@@ -31,7 +31,7 @@ from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
 from footplate.trainer.ranks import watch_ranks
 from footplate.trainer.saver import make_saver
-from footplate.trainer.schedule import make_is_due
+from footplate.trainer.schedule import make_is_due, make_timer
 from footplate.trainer.step_hooks import make_step_hooks
 from footplate.trainer.weights import load_weights, save_description, save_from_first
 from footplate.trainer.world import World
@@ -117,7 +117,8 @@ def _train(
     monitors = make_monitors(parts, recovery, around, journal, lambda: interrupt.requested)
     hooks += monitors.hooks
     judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
-    shared: dict[str, Stateful] = {type(one).__name__: one for one in hooks} | {"Recovery": recovery}
+    timer = make_timer(profile)
+    shared: dict[str, Stateful] = {type(one).__name__: one for one in hooks} | {"Recovery": recovery, "Timer": timer}
     watched = Watched(shared=shared, own={"Meter": meter}, best=best)
     attempt = resume(parts, progress, run, journal, watched)
     saver = make_saver(
@@ -137,7 +138,7 @@ def _train(
         total_steps=parts.horizon.total_steps,
         ends_by=parts.horizon.ends_by,
         log_frequency=training.log_frequency,
-        is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first),
+        is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first, timer),
         evaluate=lambda: judge.evaluate(validation, should_stop=monitors.watch(agreement.find_stop)),
         hooks=hooks,
         saver=saver,
@@ -149,6 +150,7 @@ def _train(
         recovery.raise_if_exhausted()
     except Exception as error:
         note_step(error, progress.step)
+        saver.abandon()
         raise
     finally:
         saver.close()

@@ -21,7 +21,7 @@ from footplate.profile.schedule import get_learning_rate
 from footplate.record.journal import Journal
 from footplate.trainer.final import get_size_mb
 from footplate.trainer.hooks import BestWeights
-from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.interrupt import Interrupt, Preempted
 from footplate.trainer.progress import Progress
 from footplate.trainer.weights import copy_weights, get_weights, load_network, load_weights, save_weights
 
@@ -207,12 +207,12 @@ class _StopsAt(Interrupt):
         super().__init__()
 
     @property
-    def requested(self) -> bool:
+    def reason(self) -> str:
         self._looks -= 1
-        return self._looks < 0
+        return "interrupted" if self._looks < 0 else ""
 
-    @requested.setter
-    def requested(self, value: bool) -> None:
+    @reason.setter
+    def reason(self, value: str) -> None:
         pass
 
 
@@ -229,12 +229,25 @@ def test_an_interrupted_training_leaves_usable_weights_and_a_result(train: Train
 
 def test_a_request_to_stop_raises_before_the_training_and_waits_inside() -> None:
     interrupt = Interrupt()
-    with interrupt.installed(), pytest.raises(KeyboardInterrupt):
+    with interrupt.installed(), pytest.raises(KeyboardInterrupt) as raised:
+        signal.raise_signal(signal.SIGINT)
+    assert not isinstance(raised.value, Preempted)
+    interrupt = Interrupt()
+    with interrupt.installed(), pytest.raises(Preempted):
         signal.raise_signal(signal.SIGTERM)
     interrupt = Interrupt()
     with interrupt.installed(), interrupt.deferred():
         signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
+        assert interrupt.reason == "interrupted"
+
+
+def test_who_is_preempted_again_goes_on_saving() -> None:
+    interrupt = Interrupt()
+    with interrupt.installed(), interrupt.deferred():
+        signal.raise_signal(signal.SIGUSR1)
+        interrupt._requested_at -= 10  # long ago: the same request, sent twice, is not meant
+        signal.raise_signal(signal.SIGTERM)  # the process is still there
+        assert interrupt.reason == "preempted"
 
 
 class _Frequent:

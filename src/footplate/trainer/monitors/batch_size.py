@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from footplate.record.journal import Journal
 from footplate.trainer.hooks import Hook
 from footplate.trainer.meter import Reading
@@ -23,3 +26,9 @@ class BatchSizeWriter(Hook):
         if self._recovery.batch_size != self._written:
             self._written = self._recovery.batch_size
             self._journal.metrics(reading.step, {"train/batch_size": self._written})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self._written}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._written = int(state["written"])
