@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from footplate.record.cause import Cause
+from footplate.record.checkpoints import begin_checkpoint, commit_checkpoint, get_folder, make_manifest
 from footplate.record.exit_files import RankExit, choose_exit, read_exits, write_exit
 from footplate.record.receipt import Receipt, find_receipt, make_attempt
 from footplate.record.restart import End, RestartPolicy, Restarts
@@ -164,10 +165,11 @@ def test_arguments_for_a_resume_are_added_once(run: RunDir, wrap: Wrap) -> None:
 
 
 def test_the_newest_whole_checkpoint_stands_in_the_receipt(run: RunDir, wrap: Wrap, wait_until: WaitUntil) -> None:
-    for name in ("step-00000010", "step-00000020", "step-00000030"):
-        (run.path / "checkpoints" / name).mkdir(parents=True)
-    for name in ("step-00000010", "step-00000020"):
-        (run.path / "checkpoints" / name / "manifest.json").write_text("{}")
+    for step in (10, 20):
+        folder = begin_checkpoint(get_folder(run), step)
+        told = {"step": step, "epoch": 0, "position": 0, "attempt": 1, "world_size": 1}
+        commit_checkpoint(folder, make_manifest(folder, {}, **told))
+    (get_folder(run) / "step-00000030").mkdir()  # it has no manifest
     wrapped = wrap("sh", "-c", "until [ -e go ]; do sleep 0.02; done", heartbeat_s=0.05)
     wait_until(lambda: wrapped.attempt.receipt_path.exists() and wrapped.receipt.last_checkpoint)
     assert wrapped.receipt.last_checkpoint == "step-00000020"
