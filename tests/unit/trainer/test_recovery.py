@@ -98,6 +98,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.pop("hungry")
 
 
+CHECKPOINTS = "training.checkpointing={enabled: true, frequency: 1000000}"
 KEYS = (
     "model.architecture=hungry:Net",
     "training.optimizer=adamw",
@@ -247,10 +248,11 @@ def test_memory_that_stays_nearly_full_ends_with_a_saved_training_and_76(
     with pytest.raises(
         MemoryExhaustedError, match=r"990 B of 1 kB of memory are used \(group\), with batches of 1 sample"
     ):
-        train("training.batch_size=4", "training.max_epochs=1000", "training.eval_frequency=100000")
+        train("training.batch_size=4", "training.max_epochs=1000", "training.eval_frequency=100000", CHECKPOINTS)
     run = RunDir(path=next(tmp_path.glob("runs/*")))
     told = [entry.data for entry in read_events(run) if entry.data["name"] == "out_of_memory"]
     assert [(event["batch_size"], event["new_batch_size"]) for event in told] == [(4, 2), (2, 1)]
+    assert list(run.path.glob("checkpoints/step-*/manifest.json"))
 
 
 def test_an_attempt_after_one_that_was_killed_for_memory_begins_smaller(
