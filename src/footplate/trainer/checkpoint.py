@@ -56,6 +56,18 @@ _OTHERS_LIMIT_S = 600.0
 """How long the first process waits until the others have written their parts."""
 _POLL_S = 0.01
 _BEST = "best.safetensors"
+_SETTINGS = (
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "scheduler",
+    "label_smoothing",
+    "mixed_precision",
+)
 _log = logging.getLogger("footplate")
 
 
@@ -198,6 +210,7 @@ class Checkpointer:
         return split_state(
             {
                 "identity": _get_identity(self._parts, self._run),
+                "settings": _get_settings(self._parts),
                 "progress": progress.state_dict(),
                 "precision": self._parts.precision.state_dict(),
                 "network": get_network_rest(self._parts.model),
@@ -290,13 +303,18 @@ def restore(
     watched = watched or Watched()
     shared = _read_state(checkpoint.path, "training")
     _check_identity(checkpoint, shared["identity"], _get_identity(parts, run))
+    settings = _get_settings(parts)
+    for key in settings:
+        if key in shared["settings"] and shared["settings"][key] != settings[key]:
+            told = shared["settings"][key], settings[key], checkpoint.name
+            _log.warning("resume: %s is not %s any more, but %s: it goes another way than before %s", key, *told)
     progress.load_state_dict(shared["progress"])
-    load_state(checkpoint.path, parts.model, parts.stepper.optimizer)
-    set_network_rest(parts.model, shared["network"])
     if shared["optimizer"] is None:
         _log.warning("resume: %s holds no optimiser state: its moments begin anew", checkpoint.name)
     else:
         set_optimizer_rest(parts.stepper.optimizer, shared["optimizer"])
+    load_state(checkpoint.path, parts.model, parts.stepper.optimizer)
+    set_network_rest(parts.model, shared["network"])
     parts.precision.load_state_dict(shared["precision"])
     for name, one in watched.shared.items():
         if name in shared["parts"]:
@@ -369,6 +387,17 @@ def _get_identity(parts: Parts, run: RunDir) -> dict[str, Any]:
         "samples": len(parts.train),
         "samples of a step": parts.horizon.effective_batch,
     }
+
+
+def _get_settings(parts: Parts) -> dict[str, Any]:
+    """Return what may be otherwise, by its key: the training goes on, but not as it would have."""
+    profile = parts.profile
+    training = profile.training.model_dump(mode="json", include=set(_SETTINGS))
+    settings = {f"training.{name}": value for name, value in training.items()}
+    settings["data.augmentation"] = profile.data.augmentation.model_dump(mode="json")
+    if profile.training.scheduler.type != "constant":
+        settings["the number of steps, which the learning rate follows,"] = parts.horizon.total_steps
+    return settings
 
 
 def _check_identity(checkpoint: Checkpoint, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:

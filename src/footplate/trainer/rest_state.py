@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,22 +16,18 @@ __all__ = ["check_optimizer", "get_network_rest", "get_optimizer_rest", "set_net
 
 
 def get_network_rest(model: nn.Module) -> dict[str, Any]:
-    """Return the buffers that a network's ``state_dict`` leaves out, and what its modules add to it (extra state)."""
+    """Return the buffers that a network's ``state_dict`` leaves out: a training may change them all the same."""
     saved = model.state_dict(keep_vars=True)
-    buffers = {name: buffer for name, buffer in model.named_buffers() if name not in saved}
-    return {"buffers": buffers, "extra": {name: module.get_extra_state() for name, module in _list_extra(model)}}
+    return {name: buffer for name, buffer in model.named_buffers() if name not in saved}
 
 
 def set_network_rest(model: nn.Module, rest: Mapping[str, Any]) -> None:
     """Put back what ``get_network_rest`` gave; a buffer of another shape is left to the network that made it."""
     buffers = dict(model.named_buffers())
     with torch.no_grad():
-        for name, saved in rest["buffers"].items():
+        for name, saved in rest.items():
             if name in buffers and buffers[name].shape == saved.shape:
                 buffers[name].copy_(saved)
-    for name, module in _list_extra(model):
-        if name in rest["extra"]:
-            module.set_extra_state(rest["extra"][name])
 
 
 def get_optimizer_rest(optimizer: Optimizer) -> dict[str, Any]:
@@ -48,7 +44,12 @@ def get_optimizer_rest(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def set_optimizer_rest(optimizer: Optimizer, rest: Mapping[str, Any]) -> None:
-    """Put back what ``get_optimizer_rest`` gave; what the profile sets otherwise now is as the profile has it."""
+    """Put back what ``get_optimizer_rest`` gave; what the profile sets otherwise now is as the profile has it.
+
+    To be called before the state of the parameters comes back: torch's ``load_state_dict`` would round it.
+    """
+    if rest["extra"]:
+        optimizer.load_state_dict({**optimizer.state_dict(), **rest["extra"]})
     changed = {key for key, value in optimizer.defaults.items() if _to_plain(value) != rest["defaults"].get(key)}
     for group, saved in zip(optimizer.param_groups, rest["groups"], strict=False):
         for key, value in saved.items():
@@ -56,8 +57,6 @@ def set_optimizer_rest(optimizer: Optimizer, rest: Mapping[str, Any]) -> None:
                 group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     for key, value in rest["common"].items():
         optimizer.state[key] = value  # a name: it belongs to no parameter
-    if rest["extra"]:
-        optimizer.load_state_dict({**optimizer.state_dict(), **rest["extra"]})
 
 
 def check_optimizer(optimizer: Optimizer, name: str) -> None:
@@ -73,12 +72,6 @@ def check_optimizer(optimizer: Optimizer, name: str) -> None:
             hint="keep tensors, numbers, texts, lists and dictionaries with texts as keys; or set "
             "training.checkpointing.save_optimizer_state: false",
         ) from error
-
-
-def _list_extra(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in model.named_modules():
-        if type(module).get_extra_state is not nn.Module.get_extra_state:
-            yield name, module
 
 
 def _to_plain(value: Any) -> Any:

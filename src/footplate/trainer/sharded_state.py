@@ -122,7 +122,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer | None = Non
     """
     with ExitStack() as opened, torch.no_grad():
         saved = _Saved(folder, opened)
-        for name, tensor in _list_tensors(model):
+        for name, tensor in model.state_dict(keep_vars=True).items():
             if not _is_repeated(model, name, tensor):
                 saved.fill(f"model/{name}", tensor, find_order(tensor))
         if optimizer is not None:
@@ -146,7 +146,7 @@ def get_full_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple[str, Any, Tensor | None]]:
     """Yield name, value and the order of the rows of all there is to save."""
-    for name, tensor in _list_tensors(model):
+    for name, tensor in model.state_dict(keep_vars=True).items():
         if not _is_repeated(model, name, tensor):
             yield f"model/{name}", tensor, find_order(tensor)
     if optimizer is None:
@@ -155,13 +155,6 @@ def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple
         for key, value in optimizer.state.get(parameter, {}).items():
             order = find_order(parameter) if isinstance(value, Tensor) and value.ndim else None
             yield f"optimizer/{name}/{key}", value, order
-
-
-def _list_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers; what modules add to a ``state_dict`` may be anything, and is saved elsewhere."""
-    for name, value in model.state_dict(keep_vars=True).items():
-        if isinstance(value, Tensor) and not name.endswith("_extra_state"):
-            yield name, value
 
 
 def _is_repeated(model: nn.Module, name: str, tensor: Tensor) -> bool:
