@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footplate.errors import DataError, FootplateError, InputError, MemoryExhaustedError, MissingExtraError
+from footplate.profile.costs import count_parameters
 from footplate.profile.load import load_profile, load_profile_text
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
-from footplate.profile.size import count_parameters
 from footplate.record.exit_codes import CHECKPOINTED, CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
 from footplate.record.files import write_json
 from footplate.record.home import get_home

@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--quiet", "-q", is_flag=True, help="Show errors only.")
 @json_option
 @with_examples("footplate train", "footplate train my.yaml --set training.learning_rate=3e-4")
-def command(  # click passes one parameter for each option
+def command(
     profile: Path,
     config: Path | None,
     overrides: tuple[str, ...],

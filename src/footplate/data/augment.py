@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footplate.data.rows import Array, Indices
 from footplate.errors import InputError
+from footplate.profile.architectures import ImageLayout, find_image_layout
 from footplate.profile.facts import Signature
 from footplate.profile.sections.data import Augmentation
+from footplate.profile.tasks import IGNORED
 
-__all__ = ["IGNORED", "Augmenter", "draw_normal", "draw_uniform", "find_image_layout", "make_augmenter"]
+__all__ = ["Augmenter", "draw_normal", "draw_uniform", "make_augmenter"]
 
-IGNORED = -100
-"""Class of a pixel that has turned into the picture from outside: it is not learnt."""
-
-_Layout = Literal["", "HW", "CHW", "HWC"]
 _UInt64 = NDArray[np.uint64]
 _Float32 = NDArray[np.float32]
 
@@ -28,7 +25,6 @@ _CHUNK = 1 << 15
 """Numbers drawn at a time: as many as stay in a core's cache."""
 _NOISE, _SHIFT, _ANGLE = range(3)
 """What is drawn; each has random numbers of its own."""
-_MAX_CHANNELS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +41,7 @@ class Augmenter:
     """Largest shift in time, in positions."""
     max_angle: float = 0.0
     """Largest rotation, in radians."""
-    layout: _Layout = ""
+    layout: ImageLayout = ""
     """How an image lies in an input; empty where inputs are no images."""
     moves_targets: bool = False
     """Whether targets belong to positions or pixels, and move with them."""
@@ -116,15 +112,6 @@ def make_augmenter(settings: Augmentation, signature: Signature) -> Augmenter | 
         moves_targets=signature.task in ("sequence", "segmentation"),
     )
     return found if found.noise_std or found.max_shift or found.max_angle else None
-
-
-def find_image_layout(shape: tuple[int, ...]) -> _Layout:
-    """Return how an image of this shape lies: [H, W], [C, H, W] or [H, W, C] with up to 4 channels; else nothing."""
-    if len(shape) == 2:
-        return "HW"
-    if len(shape) == 3:
-        return "HWC" if shape[-1] <= _MAX_CHANNELS < shape[0] else "CHW"
-    return ""
 
 
 def draw_uniform(seed: int, epoch: int, indices: Indices, stream: int) -> _Float32:

@@ -12,6 +12,7 @@ import numpy as np
 
 from footplate.data.description import ColumnDescription, TableDescription
 from footplate.data.images import ImageFolder, open_images
+from footplate.data.json_lines import LABEL_FIELDS
 from footplate.data.rows import Array, Rows, describe_shape
 from footplate.data.source import Source
 from footplate.data.tasks import find_task
@@ -27,7 +28,6 @@ _MAX_LINES = 10_000
 _MAX_TARGETS = 50
 """Positions and pixels of so many targets are looked at for their classes."""
 _LONGEST_BLOCK = 256
-_LABELS = ("label", "labels", "y", "target")
 
 
 def describe_arrays(
@@ -193,7 +193,7 @@ def describe_lines(path: str, files: Sequence[Path]) -> TableDescription | None:
     if not objects:
         raise DataError(f"{files[0]}: no lines", hint="the data are empty; check how they were written")
     first, is_complete = objects[0], len(objects) < _MAX_LINES and len(files) == 1
-    label = next((name for name in _LABELS if name in first), "")
+    label = next((name for name in LABEL_FIELDS if name in first), "")
     if isinstance(first.get("text"), str):
         if not label:
             return _describe_blocks(path, "jsonl", files, 1, sum(file.stat().st_size for file in files))

@@ -20,13 +20,14 @@ from footplate.data.text import MAX_MAPS, NUM_BYTES, ArrayStream, cut_blocks
 from footplate.errors import DataError
 from footplate.profile.sections.data import Columns, Data
 
-__all__ = ["JsonLines", "open_json_lines"]
+__all__ = ["LABEL_FIELDS", "JsonLines", "open_json_lines"]
 
 WHOLE_BYTES = 500_000_000
 """Files up to this size in total are parsed once; of larger ones each line is parsed when it is used."""
 _CHUNK_ROWS = 20_000
 _TEXT = "text"
-_LABELS = ("label", "labels", "y", "target")
+LABEL_FIELDS = ("label", "labels", "y", "target")
+"""Fields that are taken for the target where `data.columns` names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +231,7 @@ def _choose_fields(first: Mapping[str, Any], settings: Data) -> _Fields | None:
         inputs = next((name for name in (_TEXT, "x") if name in first), "")
     targets = columns.targets[0] if len(columns.targets) == 1 else ""
     if not columns.targets:
-        targets = next((name for name in _LABELS if name in first and name != inputs), "")
+        targets = next((name for name in LABEL_FIELDS if name in first and name != inputs), "")
     is_named = inputs == _TEXT or bool(columns.inputs)
     is_text = is_named and isinstance(first.get(inputs), str) and len(columns.targets) < 2
     is_array = bool(inputs) and bool(targets) and (isinstance(first.get(inputs), list) or inputs == "x")

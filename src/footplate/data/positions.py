@@ -12,11 +12,10 @@ from footplate.data.source import Source
 from footplate.data.targets import Classes
 from footplate.errors import DataError
 from footplate.profile.model import Profile
+from footplate.profile.tasks import IGNORED
 
-__all__ = ["IGNORED", "PositionTargets", "ValueCounts", "find_position_classes", "number_positions"]
+__all__ = ["PositionTargets", "ValueCounts", "find_position_classes", "number_positions"]
 
-IGNORED = -100
-"""What stands in the targets where a position has no class: it counts in no loss and no metric."""
 _MANY_CLASSES = 1000
 """Numbers that take more values than this are no classes, unless `data.output_shape` says how many there are."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from footplate.data.positions import IGNORED
 from footplate.data.rows import Rows
 from footplate.data.source import Source
 from footplate.errors import DataError
 from footplate.profile.facts import TaskKind
 from footplate.profile.model import Profile
+from footplate.profile.tasks import IGNORED
 
 __all__ = ["find_vocab_size"]
 

@@ -16,8 +16,10 @@ __all__ = [
     "INPUT_WORDS",
     "MODEL_KEYS",
     "Architecture",
+    "ImageLayout",
     "InputKind",
     "Misfit",
+    "find_image_layout",
     "find_image_shape",
     "find_misfit",
     "find_sequence_shape",
@@ -28,6 +30,9 @@ __all__ = [
 
 InputKind = Literal["numbers", "images", "sequences", "tokens"]
 """What goes in: numbers of any shape, images, sequences of numbers, sequences of tokens."""
+ImageLayout = Literal["", "HW", "CHW", "HWC"]
+"""The order of an image's axes: rows, columns, channels; empty where an input is no image."""
+_MAX_CHANNELS = 4
 
 INPUT_WORDS: dict[InputKind, str] = {
     "numbers": "numbers of any shape",
@@ -213,14 +218,27 @@ def _describe_input(signature: Signature) -> str:
 def find_image_shape(input_shape: Sequence[int]) -> tuple[int, int, int] | None:
     """Return (channels, height, width) of an input as the cnn reads it, or None when it is no image.
 
-    [H, W] has one channel; of three sizes the last is the channels when it is at most 4 and the first is more.
+    [H, W] has one channel; see ``find_image_layout``.
+    """
+    layout = find_image_layout(input_shape)
+    if not layout:
+        return None
+    if layout == "HW":
+        return 1, input_shape[0], input_shape[1]
+    first, second, third = input_shape
+    return (third, first, second) if layout == "HWC" else (first, second, third)
+
+
+def find_image_layout(input_shape: Sequence[int]) -> ImageLayout:
+    """Return how an image of this shape lies; empty when it is none.
+
+    Of three sizes the last is the channels when it is at most 4 and the first is more.
     """
     if len(input_shape) == 2:
-        return 1, input_shape[0], input_shape[1]
-    if len(input_shape) != 3:
-        return None
-    first, second, third = input_shape
-    return (third, first, second) if third <= 4 < first else (first, second, third)
+        return "HW"
+    if len(input_shape) == 3:
+        return "HWC" if input_shape[-1] <= _MAX_CHANNELS < input_shape[0] else "CHW"
+    return ""
 
 
 def find_sequence_shape(input_shape: Sequence[int]) -> tuple[int, int] | None:

@@ -65,11 +65,6 @@ class DataFacts:
         return self.task or ("classification" if self.classes else "regression")
 
     @property
-    def is_classification(self) -> bool:
-        """Whether each sample has one class."""
-        return self.kind == "classification"
-
-    @property
     def num_outputs(self) -> int:
         """Return the classes, the tokens of a language model's vocabulary, or the numbers of a quantity."""
         if self.kind == "language_model":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from footplate.profile.architectures import find_image_shape, find_sequence_shape
-from footplate.profile.costs import count_flops, count_parameters, find_cost
+from footplate.profile.costs import count_parameters, find_cost
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
@@ -14,13 +13,9 @@ from footplate.quantities import format_size
 
 __all__ = [
     "MemoryEstimate",
-    "count_flops",
-    "count_parameters",
     "estimate_memory",
     "find_device_kind",
-    "find_image_shape",
     "find_memory_limit",
-    "find_sequence_shape",
     "has_apple_gpu",
     "is_built_without_cuda",
 ]
@@ -169,8 +164,7 @@ def _get_parameter_parts(training: Training) -> tuple[tuple[str, int], ...]:
     parts = [("weights", 4), ("gradients", 4), states.get(name, ("2 × optimiser, assumed", 8))]
     if training.mixed_precision.enabled:
         parts.append(("half-precision copy", 2))
-    average = getattr(training, "ema", None)
-    if average is not None and average.enabled:
+    if training.ema.enabled:
         parts.append(("running mean", 4))
     return tuple(part for part in parts if part[1])
 

@@ -8,8 +8,10 @@ from types import MappingProxyType
 
 from footplate.profile.facts import TaskKind
 
-__all__ = ["MAX_CONFUSION_CLASSES", "TASKS", "TaskInfo", "find_tasks_of_loss"]
+__all__ = ["IGNORED", "MAX_CONFUSION_CLASSES", "TASKS", "TaskInfo", "find_tasks_of_loss"]
 
+IGNORED = -100
+"""A target that does not count: padding, a pixel nobody has labelled (torch's own number for it)."""
 MAX_CONFUSION_CLASSES = 100
 """A confusion matrix of more classes is not recorded: nobody reads it, and it grows with their square."""
 

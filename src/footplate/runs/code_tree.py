@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +11,7 @@ from footplate.record.code_files import find_code_files
 from footplate.record.rundir import RunDir
 from footplate.record.snapshot import Snapshot, restore_snapshot
 
-__all__ = ["TREE", "find_changes", "join_names", "link_left_out", "link_or_copy", "restore_tree"]
+__all__ = ["TREE", "find_changes", "join_names", "link_left_out", "restore_tree"]
 
 TREE = "tree"
 """The folder in a run directory that holds its code when it does not run where it was written."""
@@ -56,14 +55,6 @@ def find_changes(snapshot: Snapshot, cwd: Path, run: RunDir) -> list[str]:
             if path not in known and path.endswith(".py"):
                 changes[path] = "new"
     return [f"{path} ({what})" for path, what in sorted(changes.items())]
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def link_left_out(snapshot: Snapshot, run: RunDir, tree: Path) -> tuple[list[str], list[str]]:

@@ -149,8 +149,6 @@ def follow(
     SIGINT, SIGTERM and SIGHUP are passed on to the wrapper, which stops the job and records that; a second SIGINT
     ends the job at once. SIGUSR1 is passed on too: the job saves a checkpoint and ends, and the run goes on later.
     Nothing that was written before the end is lost. After ``timeout_s`` seconds it is left to itself, and goes on.
-    It goes over all attempts that follow one another: ``on_attempt`` is told of each further one before its log comes.
-    Bytes that are no UTF-8 come as ``os.fsdecode`` gives them.
     """
     tail = _Tail(launched.attempt, on_log, on_entry)
     with _forward_signals(launched.process):

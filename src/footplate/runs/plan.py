@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from footplate.errors import PlanError
+from footplate.profile.costs import count_parameters
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.findings import Finding, Severity
 from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.lint import lint
 from footplate.profile.mesh import get_declared_mesh, get_num_processes
 from footplate.profile.model import Profile
-from footplate.profile.size import MemoryEstimate, count_parameters, estimate_memory
+from footplate.profile.size import MemoryEstimate, estimate_memory
 from footplate.quantities import format_count
 from footplate.record.restart import RestartPolicy
 from footplate.runs.launch import JobSpec

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
 from footplate.quantities import format_count
+from footplate.record.files import link_or_copy
 from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.snapshot import Snapshot, read_snapshot
-from footplate.runs.code_tree import TREE, join_names, link_or_copy, restore_tree
+from footplate.runs.code_tree import TREE, join_names, restore_tree
 from footplate.runs.launch import RUN_DIR_TOKEN, JobSpec, Launched, PlaceCode, PlacedCode, check_command, launch
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from footplate.errors import DataError
+from footplate.profile.tasks import IGNORED
 from footplate.trainer.feed import Feed
 from footplate.trainer.metrics import Metrics, State, make_metrics
 from footplate.trainer.precision import Precision
@@ -102,7 +103,7 @@ class Judge:
                 metrics.merge(one.state)
         weights = np.concatenate([one.weights for one in parts])
         if not weights.any():
-            raise DataError("no target counts: all are -100", hint="look at the masks or labels of this set")
+            raise DataError(f"no target counts: all are {IGNORED}", hint="look at the masks or labels of this set")
         loss = float(np.average(np.concatenate([one.losses for one in parts]), weights=weights))
         values = {"loss": loss, **metrics.compute(loss)}
         if self.with_time:

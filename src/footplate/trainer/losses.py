@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from footplate.profile.facts import TaskKind
+from footplate.profile.tasks import IGNORED
 
-__all__ = ["IGNORED", "LossFunction", "count_kept", "make_loss", "to_two_classes"]
+__all__ = ["LossFunction", "count_kept", "make_loss", "to_two_classes"]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-IGNORED = -100
-"""A target that does not count: padding, a pixel nobody has labelled (torch's own word for it)."""
 _SMOOTH = 1.0
 """Added to both sides of the Dice coefficient, in pixels: a class that is neither there nor predicted is right."""
 _COMPARE: Mapping[str, LossFunction] = MappingProxyType(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from footplate.data.augment import find_image_layout
+from footplate.profile.architectures import find_image_layout
 from footplate.profile.model import Profile
 from footplate.profile.sections.training import Compile
 from footplate.trainer.hooks import Hook

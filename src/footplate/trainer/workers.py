@@ -23,11 +23,12 @@ from torch.utils.data import DataLoader
 
 from footplate import errors
 from footplate.data.arrays import ArraySet
-from footplate.data.augment import Augmenter, find_image_layout, make_augmenter
+from footplate.data.augment import Augmenter, make_augmenter
 from footplate.data.load import LoadedData
 from footplate.data.rows import Array, Indices
 from footplate.data.sampler import get_order
 from footplate.errors import FootplateError, InputError, RunFailedError
+from footplate.profile.architectures import find_image_layout
 from footplate.profile.model import Profile
 from footplate.trainer.failure import describe_failure, is_out_of_memory
 from footplate.trainer.sharing import SharedArrays

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from footplate.data.augment import IGNORED, Augmenter, draw_normal, draw_uniform, find_image_layout, make_augmenter
+from footplate.data.augment import Augmenter, draw_normal, draw_uniform, make_augmenter
 from footplate.errors import InputError
+from footplate.profile.architectures import find_image_layout
 from footplate.profile.facts import Signature
 from footplate.profile.sections.data import Augmentation
+from footplate.profile.tasks import IGNORED
 
 EVERY = Augmenter(noise_std=0.1, max_shift=2.5, max_angle=0.5, layout="HW")
 

@@ -90,7 +90,7 @@ def test_the_task_is_guessed_from_the_values_and_the_loss_makes_it_so(
     table = describe_table(path)
     assert (table.target, table.target_reason) == ("b", "the last column")
     assert (table.task, table.loss) == (task, loss)
-    assert load_data(load_profile_text(render(table))).facts.is_classification == (task == "classification")
+    assert load_data(load_profile_text(render(table))).facts.kind == task
 
 
 def test_only_the_start_of_a_large_file_is_read(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_digits_are_images_of_ten_classes() -> None:
 def test_every_sklearn_set_loads(name: str, outputs: int) -> None:
     data = load(f"data: {{train_data: 'sklearn:{name}'}}")
     assert data.facts.num_outputs == outputs
-    assert data.facts.is_classification == (name not in ("diabetes", "linnerud"))
+    assert (data.facts.kind == "classification") == (name not in ("diabetes", "linnerud"))
     assert all(len(line) <= 80 for line in data.found)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from footplate.profile.architectures import find_image_shape
+from footplate.profile.costs import count_parameters
 from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Signature
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import Model
-from footplate.profile.size import count_parameters, estimate_memory, find_device_kind, find_image_shape
+from footplate.profile.size import estimate_memory, find_device_kind
 
 
 def _data(**changes: Any) -> DataFacts:

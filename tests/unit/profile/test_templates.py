@@ -64,7 +64,7 @@ def test_a_table_fills_in_task_columns_and_shapes(name: str, tmp_path: Path, mon
     assert profile.data.columns.missing == table.missing != "error"
     assert profile.data.preprocessing.normalize_targets
     facts = load_data(profile).facts
-    assert not facts.is_classification
+    assert facts.kind != "classification"
 
 
 @pytest.mark.parametrize(

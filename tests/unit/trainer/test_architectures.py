@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from footplate.errors import InputError
+from footplate.profile.costs import count_parameters
 from footplate.profile.facts import Signature
 from footplate.profile.load import load_profile_text
 from footplate.profile.sections.model import Model
-from footplate.profile.size import count_parameters
 from footplate.trainer.architectures import build_model, build_network, count_model_parameters
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from footplate.trainer.losses import IGNORED, count_kept, make_loss
+from footplate.profile.tasks import IGNORED
+from footplate.trainer.losses import count_kept, make_loss
 from footplate.trainer.metrics.protocol import Metrics, State
 from footplate.trainer.task import Task
 

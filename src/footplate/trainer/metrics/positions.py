@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from footplate.trainer.losses import IGNORED
+from footplate.profile.tasks import IGNORED
 from footplate.trainer.metrics.counts import ClassCounts
 from footplate.trainer.metrics.protocol import Counts, Metrics, State
 from footplate.trainer.task import Task
