@@ -192,7 +192,7 @@ def check_checkpoint_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
     """Checkpoints are saved more or less often, or kept in another number, than is usual.
 
     Every 1,000 to 5,000 steps, and 3 to 5 kept: more often costs time and space, less often loses more work when the
-    training is interrupted. With a single one kept, a fault while it is written leaves none.
+    training is interrupted. With a single one kept, damage to it leaves none to go on from.
 
     To follow it, choose numbers of the guideline.
     """
