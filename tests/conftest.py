@@ -46,6 +46,12 @@ _CACHES = (".cache/", "_cache/", "__pycache__/", ".hypothesis/", ".venv/", ".wor
 """What tools may leave in the tree: it is ignored by git and made again when it is missing."""
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of each later collection of garbage, which walks through all of it otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tree_stays_clean() -> Iterator[None]:
     """Fail when the tests have left files in the repository; `make` switches it on, an editor's save would trip it."""
@@ -61,7 +67,7 @@ def _tree_stays_clean() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail a test that leaks variables, the directory, threads, files, sockets or processes."""
-    root = str(tmp_path_factory.getbasetemp())
+    root = f"{tmp_path_factory.getbasetemp()}{os.sep}"  # another worker's begins like it: gw1, gw10
     variables, directory = dict(os.environ), os.getcwd()
     threads, files = set(threading.enumerate()), _list_open_files()
     children, reaped = _list_children(), _count_reaped()
