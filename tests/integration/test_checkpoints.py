@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from footplate.record.checkpoints import find_newest_valid, get_folder, list_checkpoints
+from footplate.record.checkpoints import Checkpoint, find_newest_valid, get_folder, list_checkpoints
 from footplate.record.journal import read_events, read_metrics
 from footplate.record.rundir import RunDir
 
@@ -70,7 +71,16 @@ post_training: {{final_evaluation: {{enabled: {judged}}}}}
 fault_tolerance: {{resume_from_checkpoint: true}}
 """
 NUM_KILLS = 20
-TIMES = ("samples_per_s", "steps_per_s", "inference_time", "checkpoint/", "step_s", "data_wait_share", "mfu")
+TIMES = (
+    "samples_per_s",
+    "steps_per_s",
+    "inference_time",
+    "checkpoint/",
+    "step_s",
+    "data_wait_share",
+    "mfu",
+    "slowest_rank",
+)
 """Metrics of which no two trainings have the same."""
 CHECKPOINTED = 75
 
@@ -250,6 +260,67 @@ def test_a_full_disk_costs_no_checkpoint_and_no_training(whole: dict[str, Any], 
     assert {checkpoint.step for checkpoint in list_checkpoints(get_folder(run))} & {10, 15, 20}
     assert not list(get_folder(run).glob("*.tmp"))
     check_equal(get_outcome(run), whole)
+
+
+SPREAD = """
+model: {{architecture: mlp, hidden_size: 16, num_layers: 2, dropout: 0.2}}
+data: {{train_data: "sklearn:digits"}}
+device: cpu
+training:
+  batch_size: {batch_size}
+  max_steps: {max_steps}
+  log_frequency: 3
+  eval_frequency: 7
+  checkpointing: {{frequency: 5}}
+post_training: {{final_evaluation: {{enabled: false}}}}
+"""
+
+
+def train_spread(run: RunDir, *, num_processes: int, max_steps: int = 30) -> None:
+    """Do the next attempt of a run with so many processes, sharded if there are several."""
+    text = SPREAD.format(batch_size=64 // num_processes, max_steps=max_steps)
+    command = [sys.executable, "-P", "-m", "footplate.worker", "train", str(run.path)]
+    if num_processes > 1:
+        strategy = "fsdp" if "fsdp" in run.path.name else "ddp"
+        text += f"distributed: {{enabled: true, strategy: {strategy}, world_size: {num_processes}, timeout: 60}}\n"
+        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes), "--no-python"]
+        command = [sys.executable, "-P", "-m", *launcher, *command]
+    (run.path / "profile.yaml").write_text(text)
+    number = len(run.attempts()) + 1
+    environment = {**os.environ, "FOOTPLATE_ATTEMPT": str(number), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_processes_go_on_together_and_one_goes_on_for_two(strategy: str) -> None:
+    Path("runs").mkdir()
+    whole, run = (RunDir.create(Path("runs"), f"{strategy}-{name}") for name in ("whole", "run"))
+    train_spread(whole, num_processes=2)
+    train_spread(run, num_processes=2, max_steps=17)
+    newest, _ = find_newest_valid(get_folder(run))
+    assert newest is not None
+    assert (newest.step, newest.world_size) == (15, 2)
+    alone = RunDir(path=Path(shutil.copytree(run.path, "runs/alone")).absolute())
+    train_spread(run, num_processes=2)
+    assert [event["step"] for event in get_events(run, "resume")] == [15]
+    found, wanted = get_outcome(run), get_outcome(whole)
+    assert 17 in [step for step, _ in found.pop("best_events")]  # of the end that was none, and is rewound
+    del wanted["best_events"]
+    check_equal(found, wanted)
+    train_spread(alone, num_processes=1)
+    assert [event["step"] for event in get_events(alone, "resume")] == [15]
+    ends = [read_progress(find_newest_valid(get_folder(one))[0]) for one in (alone, whole)]
+    assert ends[0] == ends[1]
+    losses = [dict(get_outcome(one)["train/loss"]) for one in (alone, whole)]
+    assert losses[0].keys() == losses[1].keys()
+    assert losses[0][15] == losses[1][15]
+    assert losses[0][30] == pytest.approx(losses[1][30], rel=0.2)  # dropout draws otherwise
+
+
+def read_progress(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    assert checkpoint is not None
+    return dict(json.loads((checkpoint.path / "training.json").read_text())["progress"])
 
 
 def kill_at_random(attempt: Attempt, run: RunDir, chance: random.Random, num_kills: int, longest_s: float) -> int:

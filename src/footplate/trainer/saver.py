@@ -42,6 +42,8 @@ class Saver:
 
     def save_if_due(self, progress: Progress) -> None:
         """Save the training if it is time to; called after each step, when all that belongs to it is done."""
+        if progress.stopped_by == "preempted":
+            _log.warning("checkpoint: nothing is saved, training.checkpointing is off: another attempt begins anew")
 
     def keeps_readings(self, progress: Progress) -> bool:  # noqa: ARG002
         """Whether what was not read yet is saved, and will be read by the training that goes on."""
