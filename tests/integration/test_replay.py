@@ -120,3 +120,15 @@ def test_a_distributed_training_is_replayed_in_one_process(footplate: Footplate,
     assert (seen["num_processes"], len(seen["indices"])) == (2, 16)
     assert seen["recorded"]["same"]
     assert seen["recorded"]["difference"] < 1e-6
+
+
+def test_layers_thaw_in_a_replay_as_they_did_in_the_training(footplate: Footplate, tmp_path: Path) -> None:
+    write(tmp_path, architecture="mlp, hidden_size: 8, num_layers: 2", is_bad=False)
+    with (tmp_path / "footplate.yaml").open("a") as file:
+        file.write("transfer_learning: {enabled: true, strategy: gradual_unfreezing, unfreeze_schedule: [1, 2]}\n")
+    run = json.loads(footplate("train", "--set", "training.max_epochs=3", "--json", check=0).stdout)
+    for step, checkpoint in ((14, None), (35, "step-00000033")):
+        seen = replay(footplate, run["run_id"], step)
+        assert seen["checkpoint"] == checkpoint
+        assert seen["recorded"]["difference"] == 0.0
+        assert len(seen["gradients"]) == 2 * (1 + seen["epoch"])  # weight and bias of each layer that has thawed

@@ -38,6 +38,8 @@ class FinalResult:
     """Of the test data; None for regression or when there are none."""
     gates: list[dict[str, Any]] = field(default_factory=list)
     """Limits of the profile: name, limit, value, passed."""
+    is_broken_off: bool = False
+    """Whether someone asked to stop before all was measured; the same in all processes."""
 
 
 def judge_finally(
@@ -52,7 +54,9 @@ def judge_finally(
     if evaluation is not None:
         result.metrics |= {f"test/{name}": value for name, value in evaluation.metrics.items()}
         result.confusion = None if evaluation.confusion is None else evaluation.confusion.tolist()
-    elif not len(test):
+    elif len(test):
+        result.is_broken_off = True
+    else:
         _log.warning("there are no test data: data.test_data is null and data.split.test is 0")
     asked = {name.rpartition("/")[2] for name in settings.test_metrics}
     if not asked or "memory_footprint" in asked or settings.target_memory_mb is not None:
@@ -61,6 +65,8 @@ def judge_finally(
         latency = _measure_one_prediction(judge, sample, should_stop)
         if latency is not None:
             result.metrics["test/latency_ms"] = latency
+        elif not is_sharded(judge.model):
+            result.is_broken_off = True
     limits = {"latency_ms": settings.target_latency_ms, "memory_mb": settings.target_memory_mb}
     for name, limit in limits.items():
         value = result.metrics.get(f"test/{name}")

@@ -89,7 +89,9 @@ def replay_step(profile: Profile, data: LoadedData, run: RunDir, number: int, *,
 
 
 def _take(parts: Parts, progress: Progress) -> Step:
-    """Return the next step's samples, with the learning rate set as the training has it."""
+    """Return the next step's samples, with learning rate and frozen layers as the training has them."""
+    if parts.freezer is not None:
+        parts.freezer.apply(progress.epoch)
     set_learning_rate(parts.stepper.optimizer, parts.get_learning_rate(progress.step))
     seed = parts.profile.reproducibility.seed
     return parts.train.take(seed, progress.epoch, progress.position, parts.horizon.effective_batch)

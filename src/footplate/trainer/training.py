@@ -34,11 +34,9 @@ from footplate.trainer.saver import make_saver
 from footplate.trainer.schedule import make_is_due, make_timer
 from footplate.trainer.step_hooks import make_step_hooks
 from footplate.trainer.weights import load_weights, save_description, save_from_first
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["train_model"]
-
-_ALONE = World()
 
 _FINAL_LIMIT_S = 5.0
 """After an interruption the final evaluation may take so long; the one who interrupted is waiting."""
@@ -46,7 +44,7 @@ _log = logging.getLogger("footplate")
 
 
 def train_model(
-    profile: Profile, data: LoadedData, run: RunDir, journal: Journal, interrupt: Interrupt, world: World = _ALONE
+    profile: Profile, data: LoadedData, run: RunDir, journal: Journal, interrupt: Interrupt, world: World = ALONE
 ) -> dict[str, Any]:
     """Train the profile's model on the data, write weights, metrics and result.json; return the result.
 
@@ -61,12 +59,16 @@ def train_model(
     progress, meter = Progress(num_train=len(parts.train)), Meter(world)
     with interrupt.deferred():
         best = _train(parts, progress, meter, run, journal, interrupt)
+        final = FinalResult()
+        if progress.stopped_by != "preempted":
+            save_from_first(parts.model, run.artifacts / "last.safetensors", world)
+            _choose_best(parts, best, run.artifacts)
+            final = _judge(parts, interrupt)
+            if final.is_broken_off and "preempted" in world.gather(interrupt.reason):
+                progress.stopped_by = "preempted"  # what is not judged yet is judged by the next attempt
         if progress.stopped_by == "preempted":  # it goes on elsewhere, and the time here is counted
             journal.event("preempted", step=progress.step)
             return _make_result(parts, progress, meter, best, FinalResult())
-        save_from_first(parts.model, run.artifacts / "last.safetensors", world)
-        _choose_best(parts, best, run.artifacts)
-        final = _judge(parts, interrupt)
         was_interrupted = progress.stopped_by == "interrupted"
         result = _make_result(parts, progress, meter, best, final)
         if final.confusion is not None:

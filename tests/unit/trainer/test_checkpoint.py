@@ -104,13 +104,13 @@ class StopsAfter(Interrupt):
     """A preemption that comes while the step is done at which it was looked at so many times."""
 
     def __init__(self, looks: int) -> None:
-        self._looks = looks
+        self.looks = looks
         super().__init__()
 
     @property
     def reason(self) -> str:
-        self._looks -= 1
-        return "preempted" if self._looks < 0 else ""
+        self.looks -= 1
+        return "preempted" if self.looks < 0 else ""
 
     @reason.setter
     def reason(self, value: str) -> None:
@@ -122,12 +122,14 @@ def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Go:
     """Return a function that does the next attempt of a run; it stops when it was looked at so many times."""
     (tmp_path / "own_state.py").write_text(OWN)
 
-    def attempt(run: RunDir, *overrides: str, stop: int | None = None, text: str = PROFILE) -> dict[str, Any]:
+    def attempt(
+        run: RunDir, *overrides: str, stop: int | Interrupt | None = None, text: str = PROFILE
+    ) -> dict[str, Any]:
         profile = load_profile_text(text, overrides=overrides)
         folder = run.new_attempt()
         monkeypatch.setenv("FOOTPLATE_ATTEMPT", str(folder.number))
         with Journal(folder.journal_path()) as journal:
-            interrupt = Interrupt() if stop is None else StopsAfter(stop)
+            interrupt = StopsAfter(stop) if isinstance(stop, int) else stop or Interrupt()
             return train_model(profile, load_data(profile), run, journal, interrupt)
 
     return attempt
@@ -183,6 +185,20 @@ def test_two_interruptions_change_no_bit(overrides: tuple[str, ...], go: Go) -> 
 
 def run_steps(run: RunDir) -> int:
     return max(point.step for point in read_metrics(run)["train/loss"])
+
+
+@pytest.mark.parametrize(("looks_left", "place"), [(100, "evaluation"), (50, "latency")])
+def test_a_final_evaluation_that_is_broken_off_is_done_by_the_next_attempt(looks_left: int, place: str, go: Go) -> None:
+    whole, run, never = make_run(), make_run(), StopsAfter(10**9)
+    wanted = go(whole, stop=never)["metrics"]
+    looks = 10**9 - never.looks  # the last hundred of them: at one prediction each
+    assert go(run, stop=looks - looks_left - 1)["stopped_by"] == "preempted"
+    assert run.find_json("result.json") is None, place
+    assert not any(name.startswith("test/") for name in read_metrics(run))
+    found = go(run)
+    assert found["stopped_by"] == "max_epochs"
+    assert get_outcome(run) == get_outcome(whole)
+    assert found["metrics"].keys() == wanted.keys()
 
 
 def test_workers_may_come_with_the_resume(go: Go) -> None:
