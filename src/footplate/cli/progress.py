@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from footplate.cli.happenings import tell_event
 from footplate.record.journal_reader import Entry
+from footplate.runs.plan_text import wrap
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 _WIDTH = 80
-_KEPT_LINES = 20
+_KEPT_LINES = 100
 _BESIDE_THE_BAR = {
     "train/loss": "loss {:.4g}",
     "val/loss": "val loss {:.4g}",
@@ -64,10 +66,11 @@ class Progress:
                 self._say(f"  {line}")
         elif name == "start":
             self._start(entry.data)
-        elif name in ("early_stopping", "interrupted", "preempted"):
-            self._say(f"{str(name).replace('_', ' ')} at step {entry.data.get('step', '?')}")
-        elif name == "resume":
-            self._say(f"  goes on from step {entry.data.get('step', '?')}")
+        elif told := tell_event(entry.data):
+            for line in wrap(told.strip(), indent=len(told) - len(told.lstrip()), hang=2):
+                self._say(line)
+            if name == "resume":
+                self._begin_at(int(entry.data.get("step", 0)))
         elif name in ("evaluation", "finish"):
             self._advance(int(entry.data.get("step", 0)), {})
         elif entry.kind == "metrics":
@@ -99,6 +102,13 @@ class Progress:
             bar_format="{bar:8} {n:,.0f}/{total:,.0f}, {remaining} left{postfix}",
             leave=True,
         )
+
+    def _begin_at(self, step: int) -> None:
+        """Count the speed from this step on: those before it were done by an earlier attempt."""
+        if self._bar is not None:
+            self._bar.initial = step
+            self._bar.n = self._bar.last_print_n = step
+            self._bar.refresh()
 
     def _advance(self, step: int, values: Mapping[str, float]) -> None:
         if self._bar is None:

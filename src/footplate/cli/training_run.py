@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["follow_training"]
 
 _MAX_METRICS = 8
+_TOLD_BEFORE = ("data:", "device:", "model:", "length:", "step ", " " * 8)
+"""How lines of the log begin that say what the screen has shown."""
+_OF_LAUNCHER = re.compile(r"[EWI]\d{4} [\d:.]+ +\d+ torch/distributed/elastic/")
+"""torchrun's own words: that it ends the other processes, and a traceback of itself."""
+_MAX_LAST_LINES = 20
 
 
 def follow_training(launched: Launched, profile: Profile, *, quiet: bool, as_json: bool) -> int:
@@ -84,9 +91,12 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
 
     result: Mapping[str, Any] = run.find_json("result.json") or {}
     say()
-    if status.state == "failed" and last_lines:
-        for line in last_lines:
-            say(f"  {line}")
+    last_words = _choose_last_words(last_lines) if status.state == "failed" else ()
+    for line in last_words:
+        indent = len(line) - len(line.lstrip())
+        for piece in wrap(line.strip(), indent=indent + 2, hang=2) or [""]:
+            say(piece)
+    if last_words:
         say()
     for line in wrap(f"{run.id} {_describe_state(status, num_steps=result.get('steps'))}", hang=2):
         say(line)
@@ -101,6 +111,15 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
     say()
     for line in _suggest(run, status):
         say(f"  {line}")
+
+
+def _choose_last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the log says about the end; what tells of the start and the steps was on the screen."""
+    told = list(itertools.takewhile(lambda line: not _OF_LAUNCHER.match(line), lines)) or list(lines)
+    for number, line in enumerate(told):
+        if line.startswith(("error:", "Traceback ")):
+            return tuple(told[number:][-_MAX_LAST_LINES:])
+    return tuple(line for line in told if not line.startswith(_TOLD_BEFORE))[-_MAX_LAST_LINES:]
 
 
 def _describe_state(status: Status, *, num_steps: int | None) -> str:

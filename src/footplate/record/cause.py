@@ -59,11 +59,16 @@ _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # "ValueError: bad batch", "torch.OutOfMemoryError: …", "KeyboardInterrupt"; not "warning: …" and not an indented line.
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?$")
 
+# torchrun's own last word, which tells no more than that one of its workers has failed
+_OF_LAUNCHER = "torch.distributed.elastic."
+
 
 def classify_ending(ending: Ending) -> tuple[Cause | None, str]:
     """Return the cause and the evidence for it in words; no cause when it succeeded, was cancelled or none is known."""
     code, died = ending.exit_code, _describe(ending)
-    said = find_exception(ending.log_tail) or _find_message(ending.log_tail)
+    said = find_exception(ending.log_tail)
+    if not said or said.startswith(_OF_LAUNCHER):
+        said = _find_message(ending.log_tail) or said
     if ending.cancelled:
         return None, f"cancelled; {died}"
     if code == exit_codes.DONE:
@@ -101,6 +106,8 @@ def find_exception(log: str) -> str:
         text = _MARGIN.sub("", line)
         if frame := _FRAME.match(text):
             place = f"{frame['file'].rpartition('/')[2]}:{frame['line']}"
+        elif found and text.startswith(_OF_LAUNCHER):
+            place = ""
         elif place and _EXCEPTION.match(text):
             found, place = f"{_shorten(text)} ({place})", ""
     return found

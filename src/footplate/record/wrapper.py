@@ -262,7 +262,7 @@ class _Wrapper:
         cause, evidence = classify_ending(ending)
         if self._asked_to_save is not None:
             self._notes.append(f"SIGUSR1 was passed on to {len(self._asked_to_save)} process(es) of the job")
-        words = [evidence, *([told] if told and told not in evidence else []), *self._notes]
+        words = [_name_rank(evidence, told), *self._notes]
         # Known now, so written now: listing large artifacts takes a while.
         self._save(exit_code=exit_code, signal=died_of or None, cause=cause, evidence="; ".join(words))
         self._guard(self._sidecars.stop)
@@ -369,6 +369,16 @@ def _find_exit(code: int, exits: list[RankExit], num_processes: int) -> tuple[in
         return code, f"rank {', '.join(map(str, silent))} ended without a word, and the others were stopped"
     told = f"rank {chosen.rank}: {chosen.reason}" if chosen.reason and num_processes > 1 else ""
     return (chosen.exit_code if code == exit_codes.FAILED else code), told
+
+
+def _name_rank(evidence: str, told: str) -> str:
+    """Return the evidence with what one process says, ``rank 1: why``, in it once."""
+    reason = told.partition(": ")[2]
+    if not told or told in evidence:
+        return evidence
+    if reason in evidence:
+        return evidence.replace(reason, told, 1)
+    return f"{evidence}; {told}"
 
 
 def _find_last_checkpoint(run: RunDir) -> str | None:

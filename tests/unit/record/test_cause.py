@@ -142,6 +142,26 @@ def test_the_last_exception_of_a_real_python(code: str, expected: str) -> None:
     assert found.startswith(expected) if expected else found == ""
 
 
+_LAUNCHER = """Traceback (most recent call last):
+  File "/lib/torch/distributed/launcher/api.py", line 383, in launch_agent
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"""
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (_TRACEBACK + _LAUNCHER, "exit code 1; ValueError: bad batch (train.py:9)"),
+        ("error: loss became NaN at step 812\n" + _LAUNCHER, "exit code 1; loss became NaN at step 812"),
+        (_LAUNCHER, "ChildFailedError"),
+    ],
+)
+def test_the_launcher_has_the_last_word_only_where_nobody_else_has_one(log: str, expected: str) -> None:
+    cause, evidence = classify_ending(Ending(exit_code=1, log_tail=log))
+    assert cause is Cause.user_error
+    assert evidence == expected or (log == _LAUNCHER and expected in evidence)
+
+
 def test_a_long_line_is_shortened() -> None:
     _, evidence = classify_ending(Ending(exit_code=1, log_tail="MemoryError " + "x" * 1000))
     assert len(evidence) < 350

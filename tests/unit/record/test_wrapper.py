@@ -21,6 +21,7 @@ from footplate.record.journal import Journal
 from footplate.record.process import is_alive
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, get_status
+from footplate.record.wrapper import _name_rank
 
 Wrap = Callable[..., Any]  # starts a wrapper: see conftest.py
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -301,3 +302,16 @@ def _exists(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told", "expected"),
+    [
+        ("exit code 1; KeyError: 1 (a.py:2)", "rank 3: KeyError: 1", "exit code 1; rank 3: KeyError: 1 (a.py:2)"),
+        ("exit code 1; rank 3: no", "rank 3: no", "exit code 1; rank 3: no"),
+        ("exit code 75", "rank 0: preempted", "exit code 75; rank 0: preempted"),
+        ("exit code 1", "", "exit code 1"),
+    ],
+)
+def test_what_a_process_says_is_told_once_and_with_its_number(evidence: str, told: str, expected: str) -> None:
+    assert _name_rank(evidence, told) == expected
