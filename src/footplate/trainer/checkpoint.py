@@ -111,12 +111,12 @@ class Checkpointer:
 
     def __init__(self, parts: Parts, run: RunDir, watched: Watched, *, attempt: int) -> None:
         self._parts = parts
-        self._run = run
         self._folder = get_folder(run)
         self._watched = watched
         self._attempt = attempt
         self._buffers: dict[str, Tensor] = {}
         self._is_abandoned = threading.Event()
+        self._about = {"identity": _get_identity(parts, run), "settings": _get_settings(parts)}
         saving = parts.profile.training.checkpointing
         self._keep_last_n = saving.keep_last_n
         self._optimizer = parts.stepper.optimizer if saving.save_optimizer_state else None
@@ -209,8 +209,7 @@ class Checkpointer:
     def _get_shared_state(self, progress: Progress) -> tuple[Any, dict[str, Tensor]]:
         return split_state(
             {
-                "identity": _get_identity(self._parts, self._run),
-                "settings": _get_settings(self._parts),
+                **self._about,
                 "progress": progress.state_dict(),
                 "precision": self._parts.precision.state_dict(),
                 "network": get_network_rest(self._parts.model),
