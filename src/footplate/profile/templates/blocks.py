@@ -104,6 +104,10 @@ _RECIPES = {
 }
 _LAYERS = {"cnn": "blocks", "mlp": "hidden layers", "unet": "levels", "gpt": "decoder layers"}
 _METRICS = {"regression": "mae, rmse", "language_model": "perplexity, accuracy", "segmentation": "iou, accuracy"}
+_TRAIN_SHARE = 0.7
+"""What the split of a template leaves to train on."""
+_STEPS_PER_EPOCH = 2
+"""An epoch of small data has at least as many: accumulation beyond that would be one step over all of them."""
 _COMMENT_COLUMN = 32
 _MAX_WIDTH = 80
 
@@ -152,7 +156,7 @@ def render_blocks(name: str, machine: DeviceFacts | None, table: TableLike | Non
 
 def _render_model(recipe: _Recipe, architecture: str) -> str:
     words = {
-        "architecture": "mlp, cnn, transformer, package.module:Class",
+        "architecture": "mlp, cnn, resnet, gpt, …, my.module:Class",
         "hidden_size": "channels of the first block" if architecture in ("cnn", "unet") else "width",
         "num_layers": _LAYERS.get(architecture, "encoder layers"),
         "dropout": "share of activations dropped while training",
@@ -209,12 +213,14 @@ def _render_training(recipe: _Recipe, architecture: str, table: TableLike | None
     rows = 1258 if table is None else table.num_rows_seen
     batch = min(recipe.batch, 32) if is_table and rows < 2000 and is_quick else recipe.batch
     epochs = 100 if is_quick and is_table else recipe.epochs
-    steps = max(1, -(-rows // (batch * recipe.accumulation))) * epochs
+    num_train = int(rows * _TRAIN_SHARE)
+    accumulation = max(1, min(recipe.accumulation, num_train // (_STEPS_PER_EPOCH * batch)))
+    steps = max(1, -(-rows // (batch * accumulation))) * epochs
     rate = 3e-3 if is_quick and architecture == "cnn" else 1e-3
     smoothing = 0.1 if is_quick and table is None else 0.0
     lines = [
         _write_line("batch_size", batch, "samples per device"),
-        _write_line("gradient_accumulation_steps", recipe.accumulation, ""),
+        _write_line("gradient_accumulation_steps", accumulation, ""),
         _write_line("optimizer", "adamw", "adam, adamw, sgd, rmsprop, adagrad, a class"),
         _write_line("learning_rate", rate, "after the warm-up"),
         _write_line("weight_decay", 0.01, ""),
