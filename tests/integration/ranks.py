@@ -27,7 +27,9 @@ from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.feed import Feed
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.sharded_state import get_full_state, load_state, save_state
+from footplate.trainer.sharded_state import load_state, take_snapshot
+from footplate.trainer.sharding import find_order, gather_weights, gather_whole, restore_order
+from footplate.trainer.state_files import write_tensors
 from footplate.trainer.weights import get_weights
 from footplate.trainer.world import World, open_world
 
@@ -125,13 +127,14 @@ def check_state(world: World, first: str, second: str) -> dict[str, Any]:
     folder = Path(world.broadcast(tempfile.mkdtemp()))
     progress = Progress(num_train=len(alone.train))
     train(arranged[first], 56, 2, progress)
-    save_state(folder, arranged[first].model, arranged[first].stepper.optimizer, arranged[first].stepper.parallel)
-    full = get_full_state(arranged[first].model, arranged[first].stepper.optimizer)
+    saved = arranged[first]
+    mine = take_snapshot(saved.model, saved.stepper.optimizer, saved.stepper.parallel)
+    write_tensors(folder / mine.file_name, mine.tensors, mine.metadata)
+    full = gather_state(saved)
     world.broadcast(None)
     for parts in (arranged[second], alone):
         load_state(folder, parts.model, parts.stepper.optimizer)
-    again = get_full_state(arranged[second].model, arranged[second].stepper.optimizer)
-    whole = get_full_state(alone.model, alone.stepper.optimizer)
+    again, whole = gather_state(arranged[second]), gather_state(alone)
     same = all(
         torch.equal(state["optimizer"][name][key], full["optimizer"][name][key])
         for state in (again, whole)
@@ -151,6 +154,18 @@ def check_state(world: World, first: str, second: str) -> dict[str, Any]:
         "files": files,
         "bytes": sum(value.nbytes for state in whole["optimizer"].values() for value in state.values()),
     }
+
+
+def gather_state(parts: Parts) -> dict[str, Any]:
+    """Return the whole state in main memory, ``{"model": …, "optimizer": {name: {key: …}}}``; all must call it."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, parameter in parts.model.named_parameters():
+        order = find_order(parameter)
+        states[name] = {
+            key: restore_order(gather_whole(value).to("cpu", copy=True), order if value.ndim else None)
+            for key, value in parts.stepper.optimizer.state.get(parameter, {}).items()
+        }
+    return {"model": gather_weights(parts.model), "optimizer": states}
 
 
 def check_statistics(world: World) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from footplate.record.files import read_json, write_json
 from footplate.record.restart import RestartPolicy
 from footplate.record.rundir import Attempt
 
-__all__ = ["Job", "copy_job"]
+__all__ = ["Job", "copy_job", "move_sidecars"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,20 @@ class Job:
             raise RecordError(f"{path}: not a job: {error!r}") from error
 
 
-def copy_job(source: Attempt, target: Attempt, **changes: object) -> None:
+def copy_job(source: Attempt, target: Attempt) -> None:
     """Write the job of an attempt as that of a later one: sidecars write to the new place, resume arguments are added.
 
     RecordError when it cannot be read or written.
     """
-    value = {**read_json(source.job_path), **changes}
-    old, new = str(source.path), str(target.path)
-    value["sidecars"] = [[new if word == old else word for word in argv] for argv in value.get("sidecars", [])]
+    value = read_json(source.job_path)
+    value["sidecars"] = move_sidecars(value.get("sidecars", []), source, target)
     more = [str(word) for word in value.get("resume_args", ())]
-    if more and "argv" not in changes and value["argv"][-len(more) :] != more:
+    if more and value["argv"][-len(more) :] != more:
         value["argv"] = [*value["argv"], *more]
     write_json(target.job_path, value)
+
+
+def move_sidecars(sidecars: Sequence[Sequence[str]], source: Attempt, target: Attempt) -> list[list[str]]:
+    """Return the sidecars' commands of an attempt with the place of another one."""
+    old, new = str(source.path), str(target.path)
+    return [[new if word == old else word for word in argv] for argv in sidecars]

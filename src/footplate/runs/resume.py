@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from footplate.errors import InputError, NotFoundError, RecordError
 from footplate.record.checkpoints import find_newest_valid, get_folder
 from footplate.record.files import write_json, write_text
+from footplate.record.job import move_sidecars
 from footplate.record.receipt import find_receipt, make_attempt, make_receipt
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import Attempt, RunDir
@@ -76,7 +77,7 @@ def resume(
             cwd, notes = _place_code(run, info, last, code)
             job = _make_job(run, info, cwd, profile)
             job["env"] = {**job.get("env", {}), **(env or {})}
-            job["sidecars"] = [_replace(argv, str(attempt.path)) for argv in job.get("sidecars", [])]
+            job["sidecars"] = move_sidecars(job.get("sidecars", []), run.get_attempt(1), attempt)
             environment = get_environment(job["env"], cwd)
             check_command(job["argv"], cwd, environment.get("PATH"))
             write_json(attempt.job_path, job)
@@ -198,12 +199,6 @@ def _make_job(run: RunDir, info: RunInfo, cwd: Path, profile: Profile | None) ->
     words = [str(run.path) if word == RUN_DIR_TOKEN else word for word in argv]
     job["argv"] = [*words, *job.get("resume_args", [])]
     return job
-
-
-def _replace(argv: Sequence[str], place: str) -> list[str]:
-    """Return a sidecar's command with the place of this attempt instead of the first one's."""
-    first = os.path.join(os.path.dirname(place), "1")
-    return [place if word == first else word for word in argv]
 
 
 def _set_aside(run: RunDir, last: Attempt, changed: Profile | None) -> None:

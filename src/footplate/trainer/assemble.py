@@ -27,11 +27,9 @@ from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
 from footplate.trainer.transfer import Freezer, make_freezer, take_weights
 from footplate.trainer.workers import choose_loading
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["Parts", "assemble"]
-
-_ALONE = World()
 
 _EVALUATION_BATCHES = {"language_model": 1}
 """An evaluation takes four training batches at once, for it keeps no gradients and no activations; but the outputs of a
@@ -88,7 +86,7 @@ class Parts:
         )
 
 
-def assemble(profile: Profile, data: LoadedData, world: World = _ALONE) -> Parts:
+def assemble(profile: Profile, data: LoadedData, world: World = ALONE) -> Parts:
     """Build all parts from the profile and the data, with every random number started from the seed.
 
     Raises InputError when the device is not there or the model does not fit the data.

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from footplate.data.arrays import ArraySet
 from footplate.trainer.workers import Loading, Reader, StepPlace, Workers
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["Batch", "Feed", "Step"]
 
 _SHARE_OF_GPU = 0.25
 """Sets up to this share of the GPU's free memory are kept on it."""
-_ALONE = World()
 _PLAIN = Loading()
 
 
@@ -75,9 +74,7 @@ class Feed:
     samples and the bits of a step are the same in each of these ways.
     """
 
-    def __init__(
-        self, source: ArraySet, device: torch.device, world: World = _ALONE, loading: Loading = _PLAIN
-    ) -> None:
+    def __init__(self, source: ArraySet, device: torch.device, world: World = ALONE, loading: Loading = _PLAIN) -> None:
         self._source = source
         self._device = device
         self._world = world

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from footplate.errors import RunFailedError
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["Meter", "Reading"]
-
-_ALONE = World()
 
 _MAX_WAITING = 1000
 """Losses kept on the device at most; more are read before the next reading is due."""
@@ -47,7 +45,7 @@ class Meter:
     Losses are kept as tensors and averaged in float64 by what they truly weigh.
     """
 
-    def __init__(self, world: World = _ALONE) -> None:
+    def __init__(self, world: World = ALONE) -> None:
         self._world = world
         self._losses: list[Tensor] = []
         self._earlier = torch.empty(0, dtype=torch.float64)
@@ -59,7 +57,7 @@ class Meter:
         self._weight = self._weight_since_evaluation = 0.0
         self._samples = 0
         self._last_step = 0
-        self._since = time.perf_counter()
+        self._since = self._paused = time.perf_counter()
         self.train_s = 0.0
 
     def start(self, step: int) -> None:

@@ -24,11 +24,10 @@ from footplate.trainer.architectures import get_layer_stack
 from footplate.trainer.reproducible import set_seeds
 from footplate.trainer.sharding import clip_grad_norm, get_mesh_of
 from footplate.trainer.tensor_parallel import split_layers
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["Parallel", "fit_optimizer", "make_parallel", "seed_processes", "spread"]
 
-_ALONE = World()
 _SEEDS_APART = 1_000_003
 
 
@@ -38,7 +37,7 @@ class Parallel:
 
     world: World
     """All processes."""
-    data: World = _ALONE
+    data: World = ALONE
     """The processes that take samples of their own; those that split the layers of one network take the same ones."""
     mesh: Mesh = field(default_factory=Mesh)
     """How the processes are arranged."""

@@ -15,16 +15,15 @@ from footplate.trainer.energy import EnergyMeter
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.world import World
+from footplate.trainer.world import ALONE, World
 
 __all__ = ["measure_steps"]
 
-_ALONE = World()
 _WARM_UP = 5
 _STEPS = 50
 
 
-def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt, world: World = _ALONE) -> dict[str, Any]:
+def measure_steps(profile: Profile, data: LoadedData, interrupt: Interrupt, world: World = ALONE) -> dict[str, Any]:
     """Do 50 real steps (fewer if the training is shorter) after 5 to warm up; return what one takes.
 
     ``step_s`` is the median, ``step_s_range`` what 8 of 10 steps lie between; ``energy_j_per_step`` is None where the

@@ -3,7 +3,7 @@
 Each process writes the parts that it is the first to hold as safetensors, with JSON of where they belong; whoever
 loads reads the slices that overlap with its own. Nothing is exchanged between processes, and nothing is pickled.
 
-On the training's thread: ``take_snapshot``, a copy in main memory. On any thread: ``write_snapshot``. To go on:
+On the training's thread: ``take_snapshot``, a copy in main memory, which any thread may write. To go on:
 ``load_state``, with as many processes and whatever strategy there then is; a process alone too.
 """
 
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -26,10 +25,10 @@ from torch.optim import Optimizer
 
 from footplate.errors import InputError, RecordError
 from footplate.trainer.parallel import Parallel
-from footplate.trainer.sharding import find_order, gather_weights, gather_whole, restore_order
+from footplate.trainer.sharding import find_order
 from footplate.trainer.state_files import join_state, split_state
 
-__all__ = ["FILES", "Snapshot", "get_full_state", "load_state", "save_state", "take_snapshot", "write_snapshot"]
+__all__ = ["FILES", "Snapshot", "load_state", "take_snapshot"]
 
 FILES = "state.rank*.safetensors"
 """Names of the files that processes write."""
@@ -56,9 +55,9 @@ class Snapshot:
         return FILES.replace("*", str(self.rank))
 
     @property
-    def num_bytes(self) -> int:
-        """Return the size of the parts."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+    def metadata(self) -> dict[str, str]:
+        """Return what stands in the file beside the tensors."""
+        return {"places": json.dumps(self.places), "values": json.dumps(self.values)}
 
 
 class _Part(NamedTuple):
@@ -102,19 +101,6 @@ def _describe(name: str, whole: Tensor, offset: Sequence[int]) -> dict[str, Any]
     return {"name": name, "shape": list(whole.shape), "offset": list(offset), "dtype": dtype}
 
 
-def write_snapshot(snapshot: Snapshot, folder: Path) -> Path:
-    """Write a snapshot into a folder and return the file; whether all were written is for the caller to see to."""
-    path = folder / snapshot.file_name
-    told = {"places": json.dumps(snapshot.places), "values": json.dumps(snapshot.values)}
-    save_file(dict(snapshot.tensors), str(path), metadata=told)
-    return path
-
-
-def save_state(folder: Path, model: nn.Module, optimizer: Optimizer, parallel: Parallel) -> Path:
-    """Write what this process has to write; all must call it, and none waits for the others."""
-    return write_snapshot(take_snapshot(model, optimizer, parallel), folder)
-
-
 def load_state(folder: Path, model: nn.Module, optimizer: Optimizer | None = None) -> None:
     """Put saved weights, and the optimiser's state, into a network that is arranged in whatever way.
 
@@ -128,20 +114,6 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer | None = Non
         if optimizer is not None:
             for name, parameter, group in _list_parameters(model, optimizer):
                 saved.fill_optimizer(f"optimizer/{name}/", optimizer, parameter, group)
-
-
-def get_full_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Return the whole state in main memory, ``{"model": …, "optimizer": {name: {key: …}}}``; all must call it."""
-    states: dict[str, dict[str, Any]] = {}
-    for name, parameter, _ in _list_parameters(model, optimizer):
-        order = find_order(parameter)
-        states[name] = {
-            key: restore_order(gather_whole(value).to("cpu", copy=True), order if value.ndim else None)
-            if isinstance(value, Tensor)
-            else value
-            for key, value in optimizer.state.get(parameter, {}).items()
-        }
-    return {"model": gather_weights(model), "optimizer": states}
 
 
 def _list_state(model: nn.Module, optimizer: Optimizer | None) -> Iterator[tuple[str, Any, Tensor | None]]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
@@ -109,7 +109,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -120,11 +120,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{_PATH}: {path} is refused: it does not load with weights_only=True, which runs no code: {reason}",
             hint="where you trust it, write its weights alone: safetensors.torch.save_file(model.state_dict(), …)",
         ) from error
+    found = found if isinstance(found, Mapping) else {}
     for name in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+        if isinstance(found.get(name), Mapping):
             found = found[name]
             break
-    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)} if _is_mapping(found) else {}
+    weights = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f"{_PATH}: {path} holds no weights by name", hint="save model.state_dict()")
     return weights
@@ -349,10 +350,6 @@ def _say_missing(key: str, wanted: str, layers: Sequence[Layer]) -> InputError:
     return InputError(
         f"transfer_learning.{key}: the network has no layer {wanted}", hint=f"its layers: {_join(names, at_most=40)}"
     )
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _join(names: Iterable[str], *, at_most: int = _NAMED_AT_MOST) -> str:

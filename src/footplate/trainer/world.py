@@ -22,7 +22,7 @@ from footplate.profile.model import Profile
 from footplate.trainer.device import choose_device
 from footplate.trainer.place import Place, count_threads, find_place
 
-__all__ = ["World", "open_world"]
+__all__ = ["ALONE", "World", "open_world"]
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ _ASK_FOR_CAUSE_S = 2.0
 class World:
     """One process of ``size``. Alone it tells itself; every method is then free.
 
-    What is told goes over a group of its own on the CPU, beside the exchange of gradients. Every wait has a limit,
-    `distributed.timeout`. A thread beside the training needs a world of its own: ``split_off``.
+    What is told goes over a group of its own on the CPU, beside the exchange of gradients, and from the training's
+    thread alone. Every wait has a limit, `distributed.timeout`.
     """
 
     rank: int = 0
@@ -85,13 +85,6 @@ class World:
         dist.broadcast_object_list(box, group=self.group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
-    def split_off(self) -> World:
-        """Return the same processes with a group of its own, for a thread; all must call it, in the same order."""
-        if self.size == 1:
-            return self
-        ranks = dist.get_process_group_ranks(self.group)
-        return replace(self, group=_make_group(ranks, self.timeout_s))
-
     def choose(self, groups: Sequence[Sequence[int]]) -> World:
         """Return the world of the one of these groups of ranks that this process is in; all must call it alike."""
         if len(groups) == 1:
@@ -99,6 +92,10 @@ class World:
         made = {tuple(ranks): _make_group(list(ranks), self.timeout_s) if len(ranks) > 1 else None for ranks in groups}
         mine = next(ranks for ranks in made if self.rank in ranks)
         return replace(self, rank=mine.index(self.rank), size=len(mine), group=made[mine])
+
+
+ALONE = World()
+"""The world of a process that trains alone."""
 
 
 @contextmanager
@@ -110,7 +107,7 @@ def open_world(profile: Profile) -> Iterator[World]:
     """
     place = find_place(profile)
     if place.size == 1:
-        yield World()
+        yield ALONE
         return
     device = choose_device(profile.device, profile.resources.num_gpus, place.local_rank)
     store = _meet(profile, place, device)

@@ -7,23 +7,13 @@ bounded, and for a language model the sums run from the first position to each, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
-from footplate.trainer.architectures.network import Network, Split, get_activation
-from footplate.trainer.architectures.sequences import (
-    answers_each_position,
-    check_heads,
-    count_positions,
-    make_embedding,
-    make_positions,
-    read_sequence,
-)
+from footplate.trainer.architectures.encoder import Encoder
+from footplate.trainer.architectures.network import get_activation
 
 __all__ = ["LightweightTransformer"]
 
@@ -33,45 +23,16 @@ _REACH = 3
 """Positions that the convolution sees."""
 
 
-class LightweightTransformer(Network):
+class LightweightTransformer(Encoder):
     """Layers of local convolution, separable attention and a narrow feed-forward part.
 
     A layer has about 7 × hidden² weights where a transformer's has 12, and no product of positions with positions:
     every operation is a linear layer, a small convolution, a sum or works on each number alone.
     """
 
-    def __init__(self, model: Model, signature: Signature) -> None:
-        super().__init__()
-        positions = count_positions(model, signature)
-        check_heads(model)
-        self.embed = make_embedding(signature, model.hidden_size)
-        self.positions = make_positions(positions, model.hidden_size)
-        self.dropout = nn.Dropout(model.dropout)
-        is_causal = signature.task == "language_model"
-        self.layers = nn.ModuleList(_Layer(model, is_causal=is_causal) for _ in range(model.num_layers))
-        self.norm = nn.LayerNorm(model.hidden_size)
-        self.head = nn.Linear(model.hidden_size, signature.num_outputs)
-        self.for_each_position = answers_each_position(signature)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.embed(read_sequence(inputs))
-        hidden = self.dropout(hidden + self.positions[: hidden.shape[1]])
-        for layer in self.layers:
-            hidden = self.run(layer, hidden)
-        hidden = self.norm(hidden)
-        return self.head(hidden if self.for_each_position else hidden.mean(dim=1))  # type: ignore[no-any-return]
-
-    def list_layers(self) -> Sequence[nn.Module]:
-        """Return the layers."""
-        return list(self.layers)
-
-    def get_tensor_plan(self) -> dict[str, Split]:
-        """Split the feed-forward parts; attention stays whole."""
-        plan: dict[str, Split] = {}
-        for number in range(len(self.layers)):
-            name = f"layers.{number}.feed_forward"
-            plan |= {f"{name}.1": "colwise", f"{name}.4": "rowwise"}
-        return plan
+    @staticmethod
+    def make_layer(model: Model, *, is_causal: bool) -> nn.Module:
+        return _Layer(model, is_causal=is_causal)
 
 
 class _Layer(nn.Module):

@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
-from footplate.trainer.architectures.network import Network, Split, get_activation
-from footplate.trainer.architectures.sequences import (
-    answers_each_position,
-    check_heads,
-    count_positions,
-    make_embedding,
-    make_positions,
-    read_sequence,
-)
+from footplate.trainer.architectures.encoder import Encoder
+from footplate.trainer.architectures.network import get_activation
 
 __all__ = ["Transformer"]
 
 
-class Transformer(Network):
-    """Encoder layers over a sequence, averaged over its positions or answering at each.
+class Transformer(Encoder):
+    """Layers of softmax attention. Their queries, keys and values lie one after another: attention is not split."""
 
-    As a language model each position looks at itself and those before it only.
-    """
-
-    def __init__(self, model: Model, signature: Signature) -> None:
-        super().__init__()
-        positions = count_positions(model, signature)
-        check_heads(model)
-        self.embed = make_embedding(signature, model.hidden_size)
-        self.positions = make_positions(positions, model.hidden_size)
-        self.dropout = nn.Dropout(model.dropout)
-        is_causal = signature.task == "language_model"
-        self.layers = nn.ModuleList(_EncoderLayer(model, is_causal=is_causal) for _ in range(model.num_layers))
-        self.norm = nn.LayerNorm(model.hidden_size)
-        self.head = nn.Linear(model.hidden_size, signature.num_outputs)
-        self.for_each_position = answers_each_position(signature)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.embed(read_sequence(inputs))
-        hidden = self.dropout(hidden + self.positions[: hidden.shape[1]])
-        for layer in self.layers:
-            hidden = self.run(layer, hidden)
-        hidden = self.norm(hidden)
-        return self.head(hidden if self.for_each_position else hidden.mean(dim=1))  # type: ignore[no-any-return]
-
-    def list_layers(self) -> Sequence[nn.Module]:
-        """Return the encoder layers."""
-        return list(self.layers)
-
-    def get_tensor_plan(self) -> dict[str, Split]:
-        """Split the feed-forward parts; queries, keys and values lie one after another, so attention stays whole."""
-        plan: dict[str, Split] = {}
-        for number in range(len(self.layers)):
-            name = f"layers.{number}.feed_forward"
-            plan |= {f"{name}.1": "colwise", f"{name}.4": "rowwise"}
-        return plan
+    @staticmethod
+    def make_layer(model: Model, *, is_causal: bool) -> nn.Module:
+        return _EncoderLayer(model, is_causal=is_causal)
 
 
 class _EncoderLayer(nn.Module):
