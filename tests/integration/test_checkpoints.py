@@ -254,10 +254,13 @@ def test_a_full_disk_costs_no_checkpoint_and_no_training(whole: dict[str, Any], 
     assert attempt(run, FULL="40 90 15000") == 0, read_log(run, 1)  # the weights fit, with the optimiser they don't
     failed = get_events(run, "checkpoint_failed")
     assert failed
-    assert 20 <= failed[0]["step"] < 45
+    assert 15 <= failed[0]["step"] < 45  # that of step 15 may still be under way at step 20
     assert "File too large" in failed[0]["reason"]
     assert "File too large" in read_log(run, 1)
-    assert {checkpoint.step for checkpoint in list_checkpoints(get_folder(run))} & {10, 15, 20}
+    kept, skipped = find_newest_valid(get_folder(run))
+    assert kept is not None
+    assert kept.step == failed[0]["step"] - 5
+    assert skipped == []
     assert not list(get_folder(run).glob("*.tmp"))
     check_equal(get_outcome(run), whole)
 
