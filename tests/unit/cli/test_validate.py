@@ -12,14 +12,14 @@ from footplate.cli import main
 
 DIGITS = """metadata: {profile_name: digits}
 data:
-  train_data: sklearn:digits
+  train_data: table.csv
 training:
   batch_size: 64
   max_epochs: 3
 """
 UNREACHED = """metadata: {profile_name: digits}
 data:
-  train_data: sklearn:digits
+  train_data: table.csv
 training:
   max_epochs: 3
   learning_rate: 0.001
@@ -27,6 +27,13 @@ training:
     type: cosine_annealing
     T_max: 100000
 """
+
+
+@pytest.fixture(autouse=True)
+def _table(tmp_path: Path) -> None:
+    """A table of 1,797 rows: 45 steps an epoch with batches of 32; scikit-learn's own sets take seconds to import."""
+    rows = (f"{row % 7},{row % 5},{'abc'[row % 3]}" for row in range(1797))
+    (tmp_path / "table.csv").write_text("\n".join(["x,y,label", *rows]) + "\n")
 
 
 def validate(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

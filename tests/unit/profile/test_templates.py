@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,23 +82,3 @@ def test_the_scripts_take_the_profile_that_is_written_with_them() -> None:
     scripts = render_scripts("my.yaml")
     assert list(scripts) == ["tools/validate_config.py", "scripts/train_hpc.sh", "train.py"]
     assert "my.yaml" in scripts["train.py"]
-
-
-def run_script(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHON": sys.executable, "FOOTPLATE_HOME": str(cwd / "home"), "OMP_NUM_THREADS": "1"}
-    environment.pop("SLURM_JOB_ID", None)
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_scripts_run_what_teams_already_type(tmp_path: Path) -> None:
-    name = "my config; echo hi.yaml"
-    written = run_script([sys.executable, "-m", "footplate", "init", "quickstart", "-o", name, "--scripts"], tmp_path)
-    assert written.returncode == 0, written.stderr
-    checked = run_script([sys.executable, "tools/validate_config.py", name], tmp_path)
-    assert checked.returncode == 0, checked.stderr
-    for words in ([sys.executable, "train.py", "--config", name], ["bash", "scripts/train_hpc.sh", name]):
-        trained = run_script([*words, "--set", "training.max_epochs=1", "--json"], tmp_path)
-        assert trained.returncode == 0, trained.stderr
-        assert "test/accuracy" in trained.stdout
-    gone = run_script(["bash", "scripts/train_hpc.sh", "gone.yaml"], tmp_path)
-    assert (gone.returncode, "gone.yaml: there is no such profile" in gone.stderr) == (2, True)

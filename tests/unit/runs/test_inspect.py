@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from footplate import worker
 from footplate.profile.facts import Fault
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
@@ -97,24 +98,6 @@ def test_looks_at_no_data_for_code_of_the_users_own(folder: Path) -> None:
     assert facts.not_checked == ()
 
 
-def test_counts_a_class_of_the_users_in_the_worker(folder: Path) -> None:
-    pytest.importorskip("torch")
-    (folder / "mine.py").write_text(
-        "import torch\nclass Net(torch.nn.Linear):\n"
-        "    def __init__(self, input_shape, num_outputs):\n        super().__init__(input_shape[0], num_outputs)\n"
-    )
-    facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {architecture: 'mine:Net'}"))
-    assert facts.problems == ()
-    assert facts.num_parameters == 4 * 3 + 3
-    assert not list((get_home() / "cache").glob("*"))  # the class may change without a trace in the profile
-
-
-def test_a_class_that_cannot_be_built_is_a_problem(folder: Path) -> None:
-    pytest.importorskip("torch")
-    facts = inspect(load(folder, "data: {train_data: a.npz}\nmodel: {architecture: 'nowhere:Net'}"))
-    assert any("nowhere" in fault.message for fault in facts.problems)
-
-
 def test_what_a_launch_would_stumble_over_is_a_problem(folder: Path) -> None:
     (folder / "file").write_text("")
     text = "entrypoint: {command: [no-such-command]}\nresources: {output_dir: file/runs}"
@@ -145,3 +128,32 @@ def test_a_module_that_is_not_there_is_a_problem(folder: Path) -> None:
     (fault,) = inspect(load(folder, "entrypoint: {module: nowhere.train}")).problems
     assert (fault.key, fault.message) == ("entrypoint.module", "there is no module nowhere.train")
     assert str(folder) in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("import sys; sys.exit(3)", "mine:make() failed: SystemExit: 3"),
+        ("import os; os._exit(7)", "the worker ended with 7"),
+        ("import os; os.abort()", "the worker ended with -6"),
+    ],
+)
+def test_code_of_the_users_that_ends_the_process_is_a_problem(folder: Path, body: str, says: str) -> None:
+    (folder / "mine.py").write_text(f"def make():\n    {body}\n")
+    (fault,) = inspect(load(folder, "data: {train_data: 'mine:make'}")).problems
+    assert fault.key == "data.train_data"
+    assert says in fault.message
+    assert fault.hint
+
+
+def test_an_error_that_reading_the_data_was_not_expected_to_raise_is_a_problem(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_data(_: Profile) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("footplate.data.load.load_data", load_data)
+    seen = worker._look(load(folder, "data: {train_data: a.npz}"))
+    (fault,) = (_parse_fault(value) for value in seen["problems"])
+    assert (fault.key, fault.message) == ("data.train_data", "reading the data failed: ZeroDivisionError: by zero")
+    assert fault.hint
