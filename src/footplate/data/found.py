@@ -55,7 +55,11 @@ def describe_data(
 ) -> tuple[str, ...]:
     """Write what was found: one line for each set, then what was done and what looks odd."""
     classes = learnt.classes
-    lines = [_describe(key, part, learnt) for key, part in parts.items() if len(part.indices)]
+    lines = [
+        _describe(key, part, learnt, is_split_off=key != "train" and part.source is parts["train"].source)
+        for key, part in parts.items()
+        if len(part.indices)
+    ]
     if learnt.task in ("sequence", "segmentation"):
         lines.append(_describe_shares(learnt))
     lines += _describe_table(parts, encoding)
@@ -95,11 +99,11 @@ def _describe_table(parts: Mapping[str, Part], encoding: Sequence[ColumnEncoding
     return lines
 
 
-def _describe(name: str, part: Part, learnt: Learnt) -> str:
+def _describe(name: str, part: Part, learnt: Learnt, *, is_split_off: bool) -> str:
     """Write one line: ``train  1,437 × [8, 8] float64 → 10 classes, 139–146 each``."""
     inputs = f"{len(part.indices):>9,} × {describe_shape(part.inputs.shape)} {part.inputs.dtype}"
     files = part.source.num_files
-    note = f" · {files:,} files" if files > 1 else ""
+    note = f" · {files:,} files" if files > 1 and not is_split_off else ""  # told with the first set
     return f"{name:<5}{inputs} → {_describe_targets(part, learnt)}{note}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,9 @@ from typing import Any
 
 from footplate.errors import ProfileError, RecordError
 from footplate.profile.load import load_profile
+from footplate.profile.model import Profile
 from footplate.quantities import format_duration, format_size
+from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.journal_reader import Entry, Point, read_events, read_metrics
 from footplate.record.receipt import find_receipt
 from footplate.record.run_info import RunInfo, read_run_info
@@ -32,6 +35,8 @@ _MAX_FILES = 20
 _COUNTED = {"sequence": "positions", "segmentation": "pixels"}
 """What a confusion matrix counts, by task; samples otherwise."""
 _QUIET_EVENTS = ("data", "start", "evaluation")
+_FREQUENT_EVENTS = ("best", "checkpoint")
+"""Of these the last one is told."""
 _JOURNALS = {"journal.rank0": "every metric and event of the training", "journal.system": "what the machine did"}
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 32
@@ -109,6 +114,8 @@ def _render_head(seen: _Seen) -> list[str]:
     elif status.started_at and status.last_seen_at:  # its end is not recorded
         seconds = max(_to_seconds(status.last_seen_at) - _to_seconds(status.started_at), 0.0)
         facts.append(f"at least {format_duration(seconds)}")
+    if status.attempt and status.attempt > 1:
+        facts[-1] += f" (attempt {status.attempt})"
     facts += [f"on {status.host or info.host}", f"started {_show_time(status.started_at or info.created_at)}"]
     lines = [f"# Run {info.id}", "", " · ".join(facts), ""]
     if status.evidence and status.state != "succeeded":
@@ -133,6 +140,9 @@ def _render_result(seen: _Seen) -> list[str]:
     best = result.get("best") or {}
     if best:
         lines.append(f"Best weights: step {best.get('step')}, {best.get('metric')} {format_value(best.get('value'))}.")
+    profile = _find_profile(seen.run)
+    if profile is not None and profile.training.ema.enabled:
+        lines.append(f"Judged and kept is the mean of the weights (`training.ema`, {profile.training.ema.decay:g}).")
     for split in ("test", "val"):
         perplexity = metrics.get(f"{split}/perplexity")
         if perplexity is not None:
@@ -213,7 +223,8 @@ def _render_machine(seen: _Seen) -> list[str]:
 
 
 def _render_confusion(seen: _Seen) -> list[str]:
-    if not _wants_confusion(seen.run):
+    profile = _find_profile(seen.run)
+    if profile is not None and not profile.post_training.report.include_confusion_matrix:
         return []
     tables = seen.result.get("tables") or {}
     counts: Sequence[Sequence[int]] = tables.get("confusion") or ()
@@ -235,13 +246,12 @@ def _render_confusion(seen: _Seen) -> list[str]:
     return lines
 
 
-def _wants_confusion(run: RunDir) -> bool:
-    """Return what the run's profile says; a matrix of a run whose profile cannot be read is shown."""
+def _find_profile(run: RunDir) -> Profile | None:
+    """Return the run's profile; None where it has none, or one that this version cannot read."""
     try:
-        profile = load_profile(run.path / "profile.yaml")
+        return load_profile(run.path / "profile.yaml")
     except ProfileError:
-        return True
-    return profile.post_training.report.include_confusion_matrix
+        return None
 
 
 def _render_data(seen: _Seen) -> list[str]:
@@ -257,7 +267,7 @@ def _render_data(seen: _Seen) -> list[str]:
     if files:
         hashed = "" if seen.data.get("hashed") == "content" else f" of {seen.data.get('hashed')}"
         lines += ["", *_table(("set", "file", "size", f"sha256{hashed}"), files[:_MAX_FILES]), ""]
-        lines += [f"{len(files) - _MAX_FILES:,} more files are in `data.json`.", ""] if files[_MAX_FILES:] else []
+        lines += [f"{len(files) - _MAX_FILES:,} more are in `data.json`.", ""] if files[_MAX_FILES:] else []
     if horizon:
         lines += [f"Planned: {horizon}."]
     if count is not None:
@@ -271,9 +281,23 @@ def _list_data_files(seen: _Seen) -> list[tuple[str, str, str, str]]:
     for key, data_set in (seen.data.get("sets") or {}).items():
         if data_set.get("version"):
             rows.append((key, f"{data_set['source']}, {data_set['version']}", "", ""))
-        for file in data_set.get("files") or ():
+        found: Sequence[Mapping[str, Any]] = data_set.get("files") or ()
+        if len(found) > _MAX_FILES:
+            rows += [(key, *row) for row in _list_folders(found)]
+            continue
+        for file in found:
             rows.append((key, f"`{file['path']}`", format_size(file["size"]), f"`{file['sha256'][:12]}`"))
     return rows
+
+
+def _list_folders(files: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return many files as their folders; the hash of each file is in ``data.json``."""
+    sizes: dict[str, list[int]] = {}
+    for file in files:
+        sizes.setdefault(str(Path(file["path"]).parent), []).append(file["size"])
+    return [
+        (f"`{folder}/`: {len(each):,} files", format_size(sum(each)), "`data.json`") for folder, each in sizes.items()
+    ]
 
 
 def _render_findings(seen: _Seen) -> list[str]:
@@ -322,6 +346,10 @@ def _render_environment(seen: _Seen) -> list[str]:
     plan, code = seen.plan, seen.code
     rows = [("Footplate", seen.info.version)]
     rows += [(name, str(version)) for name, version in (plan.get("versions") or {}).items()]
+    start = next((entry.data for entry in reversed(seen.events) if entry.data.get("name") == "start"), {})
+    if start.get("device"):
+        count = _count_processes(seen.run)
+        rows.append(("device", str(start["device"]) + (f", {count} processes" if count > 1 else "")))
     for name in ("platform", "cpu"):
         if isinstance(seen.environment.get(name), str):
             rows.append((name, seen.environment[name]))
@@ -336,6 +364,12 @@ def _render_environment(seen: _Seen) -> list[str]:
     if code.get("archive"):
         rows.append(("code", f"{code['archive']}"))
     return ["## Environment", "", *_table(("", ""), rows), "", "All packages: `env.json`.", ""]
+
+
+def _count_processes(run: RunDir) -> int:
+    """Return how many processes the newest attempt had: each has a log of its own."""
+    attempts = run.attempts()
+    return len(list(attempts[-1].path.glob("log.rank*.txt"))) if attempts else 0
 
 
 def _render_attempts(seen: _Seen) -> list[str]:
@@ -353,7 +387,14 @@ def _render_attempts(seen: _Seen) -> list[str]:
 
 
 def _render_events(seen: _Seen) -> list[str]:
-    told = [entry for entry in seen.events if entry.data.get("name") not in _QUIET_EVENTS]
+    last = {entry.data.get("name"): entry for entry in seen.events}
+    counts = Counter(entry.data.get("name") for entry in seen.events)
+    told = [
+        entry
+        for entry in seen.events
+        if (name := entry.data.get("name")) not in _QUIET_EVENTS
+        and (name not in _FREQUENT_EVENTS or entry is last[name])
+    ]
     if not told:
         return []
     left_out = len(told) - _MAX_EVENTS
@@ -362,6 +403,9 @@ def _render_events(seen: _Seen) -> list[str]:
         for entry in told[-_MAX_EVENTS:]
     )
     lines = ["## Events", "", *_table(("time (UTC)", "event", ""), rows), ""]
+    often = [f"{counts[name]:,} × `{name}`" for name in _FREQUENT_EVENTS if counts[name] > 1]
+    if often:
+        lines += [f"Of {' and '.join(often)} the last is shown; all are in the journal.", ""]
     return [*lines, f"{left_out:,} earlier events are in the journal.", ""] if left_out > 0 else lines
 
 
@@ -383,6 +427,10 @@ def _render_files(seen: _Seen) -> list[str]:
     ):
         if (root / name).exists():
             rows.append((f"`{name}`", text))
+    kept = list_checkpoints(get_folder(seen.run))
+    if kept:
+        told = f"the newest of {len(kept)} checkpoints" if len(kept) > 1 else "a checkpoint"
+        rows.append((f"`{kept[-1].path.relative_to(root)}`", f"{told}, to go on from"))
     for attempt in seen.run.attempts():
         rows += [(f"`{path.relative_to(root)}`", "what it printed") for path in sorted(attempt.path.glob("log.*.txt"))]
         rows += [(f"`{path.relative_to(root)}`", _JOURNALS.get(path.stem, "metrics")) for path in attempt.journals()]

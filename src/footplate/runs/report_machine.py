@@ -28,7 +28,7 @@ def describe_machine(
 
 def _describe_speed(metrics: Mapping[str, Sequence[Point]]) -> Iterable[str]:
     rates = [
-        f"{statistics.median(values):,.4g} {unit}"
+        f"{_show_rate(statistics.median(values))} {unit}"
         for name, unit in (("samples_per_s", "samples/s"), ("tokens_per_s", "tokens/s"), ("steps_per_s", "steps/s"))
         if (values := _get_finite(metrics, f"train/{name}"))
     ]
@@ -42,6 +42,10 @@ def _describe_speed(metrics: Mapping[str, Sequence[Point]]) -> Iterable[str]:
     used = _get_finite(metrics, "train/mfu")
     if used:
         yield f"Use of the GPU's peak (MFU): {statistics.median(used):.1%}."
+
+
+def _show_rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _describe_memory(metrics: Mapping[str, Sequence[Point]], result: Mapping[str, Any]) -> Iterable[str]:

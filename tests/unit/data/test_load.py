@@ -130,6 +130,13 @@ def test_shards_are_read_in_natural_order(tmp_path: Path) -> None:
     assert data.found[0].endswith("3 files")
 
 
+def test_files_that_are_split_are_counted_once(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path, f"shard-{number}.npz", x=np.full((4, 2), number, np.float32))
+    data = load("data: {train_data: ., split: {val: 0.25, test: 0.25}}", tmp_path)
+    assert ["files" in line for line in data.found[:3]] == [True, False, False]
+
+
 def test_a_shard_of_another_shape_is_named(tmp_path: Path) -> None:
     save(tmp_path, "s1.npz")
     save(tmp_path, "s2.npz", x=np.zeros((4, 6), np.float32))

@@ -213,3 +213,41 @@ def test_a_confusion_matrix_is_left_out_when_the_profile_says_so(run: RunDir) ->
     assert "## Confusion matrix" not in render_report(run)
     (run.path / "profile.yaml").write_text("of: another version\n" + switch)
     assert "## Confusion matrix" in render_report(run)
+
+
+def test_of_what_happens_often_the_last_is_told(run: RunDir) -> None:
+    fill(run)
+    with Journal(run.new_attempt().journal_path()) as journal:
+        for step in (370, 380, 390):
+            journal.event("best", step=step, metric="val/loss", value=1 / step)
+        journal.event("resume", step=300)
+        journal.event("freeze", step=310)
+        journal.event("freeze", step=320)
+    events = render_report(run).split("## Events")[1].split("## Files")[0]
+    assert events.count("| best |") == 1
+    assert "step 390" in events
+    assert "Of 4 × `best` the last is shown; all are in the journal." in events
+    assert events.count("| freeze |") == 2, "what happens seldom is told each time"
+
+
+def test_many_data_files_are_told_by_their_folders(run: RunDir) -> None:
+    files = [
+        {"path": f"/d/pics/{kind}/{n}.png", "size": 1000, "sha256": "0" * 64} for kind in ("a", "b") for n in range(30)
+    ]
+    run.write_json("data.json", {"hashed": "content", "sets": {"train": {"source": "pics", "files": files}}})
+    page = render_report(run)
+    assert "| train | `/d/pics/a/`: 30 files | 30 kB | `data.json` |" in page
+    assert ".png" not in page
+
+
+def test_says_what_it_ran_on_and_from_where_it_goes_on(run: RunDir) -> None:
+    attempt = run.new_attempt()
+    with Journal(attempt.journal_path()) as journal:
+        journal.event("start", total_steps=5, device="cpu")
+    for rank in range(2):
+        attempt.log_path(rank).write_text("")
+    (run.path / "profile.yaml").write_text("training: {ema: {enabled: true, decay: 0.95}}\n")
+    run.write_json("result.json", RESULT)
+    page = render_report(run)
+    assert "| device | cpu, 2 processes |" in page
+    assert "the mean of the weights (`training.ema`, 0.95)" in page
