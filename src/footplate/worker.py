@@ -187,6 +187,13 @@ def _look(profile: Profile) -> dict[str, Any]:
         problems.append(_make_problem("data.train_data", error))
     except MissingExtraError as error:
         not_checked.append(f"data: {_say(error)}")
+    except Exception as error:  # noqa: BLE001 — a training would end by it too: it is said before one starts
+        traceback.print_exc()
+        told = FootplateError(
+            f"reading the data failed: {type(error).__name__}: {error}",
+            hint="Footplate did not expect this of data; check how they were written, and report it",
+        )
+        problems.append(_make_problem("data.train_data", told))
     if data is None:
         not_checked.append("model: its size depends on the data")
     else:

@@ -116,7 +116,7 @@ def _check_item(name: str, index: int, what: str, item: Array, shape: tuple[int,
 def _get_item(name: str, dataset: Any, index: int) -> tuple[Array, Array]:
     try:
         item = dataset[index]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{name}[{index}] failed: {type(error).__name__}: {error}", hint="mend __getitem__") from error
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise DataError(
@@ -126,7 +126,12 @@ def _get_item(name: str, dataset: Any, index: int) -> tuple[Array, Array]:
 
 
 def _to_array(name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    if getattr(value, "requires_grad", False):  # a tensor of torch gives its numbers only without its history
+        value = value.detach()
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise DataError(f"{name}: is no array: {type(error).__name__}: {error}", hint=_HINT) from error
     if array.dtype.kind not in "biufcSUM":
         raise DataError(f"{name}: {type(value).__name__} of {array.dtype} is no array of numbers", hint=_HINT)
     return array
@@ -164,13 +169,13 @@ def _call(name: str, base_dir: Path) -> Any:
         ) from error
     except AttributeError as error:
         raise DataError(f"{name}: {error}", hint=f"define {attribute} in {module_name}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{name}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise DataError(f"{name}: {type(found).__name__} cannot be called", hint=_HINT)
     try:
         value: Any = found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(
             f"{name}() failed: {type(error).__name__}: {error}", hint="it is called without arguments"
         ) from error

@@ -259,7 +259,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                     objects.append(json.loads(line))
                     if not isinstance(objects[-1], dict):
                         raise DataError(f"{path.name} line {number}: is no object", hint='each line is one: {"x": 1}')
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as jsonl: {error}", hint="each line is one object") from error
     return objects
 

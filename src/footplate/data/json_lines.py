@@ -69,7 +69,7 @@ class JsonLines:
         start, stop = self._spans[owner][row]
         try:
             value = json.loads(self._maps[owner][start:stop].tobytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.locate(index)}: cannot be read as JSON: {error}", hint='each line is one object: {"x": 1}'
             ) from error

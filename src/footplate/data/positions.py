@@ -80,6 +80,11 @@ def find_position_classes(profile: Profile, source: Source) -> tuple[Classes, Va
             f"data.output_shape is [{declared}], the data have {len(values)} classes",
             hint=f"set it to [{len(values)}] or leave it out",
         )
+    if not len(values):
+        raise DataError(
+            f"no position has a class: all are {' or '.join(map(str, ignored))}",
+            hint="check the targets; data.ignored_class names a number that is no class",
+        )
     if len(values) < 2:
         raise DataError("all positions are of the same class: there is nothing to learn", hint="check the targets")
     knows_names = source.class_names and values.dtype.kind in "iu" and values[-1] < len(source.class_names)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from footplate.profile.facts import DataFacts, DeviceFacts, Facts, Fault
 from footplate.profile.model import Profile
 from footplate.profile.secrets import resolve_secrets
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
+from footplate.record.exit_codes import CHECKPOINTED, INTERRUPTED
 from footplate.record.home import get_home
 from footplate.runs.launch import check_command
 from footplate.runs.machine import get_device_facts, get_versions
@@ -27,6 +29,8 @@ __all__ = ["inspect"]
 
 _SECTIONS = ("data", "model", "training", "transfer_learning", "reproducibility", "embedded_optimizations")
 """Sections of the profile that change what the worker sees."""
+_STOPPED = (-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL, CHECKPOINTED, INTERRUPTED)
+"""How the worker ends when it is stopped from outside: that says nothing about data and model."""
 _HINT_PLACE = "choose another resources.output_dir"
 
 
@@ -141,9 +145,20 @@ def _ask_worker(profile: Profile, timeout_s: float) -> dict[str, Any]:
     except json.JSONDecodeError:
         seen = None
     if not isinstance(seen, dict):
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        return {"not_checked": [f"data and model: the worker ended with {done.returncode}: {last}"]}
+        return _describe_death(profile, done.returncode, done.stderr)
     return seen
+
+
+def _describe_death(profile: Profile, returncode: int, stderr: str) -> dict[str, Any]:
+    """Return what is known when the worker ended without an answer: the user's own code that ends it is a problem."""
+    last = (stderr.strip().splitlines() or ["it printed nothing"])[-1]
+    message = f"the worker ended with {returncode}: {last}"
+    named = {**_get_data_sources(profile), "model.architecture": profile.model.architecture}
+    own = [key for key, text in named.items() if ":" in text and not text.startswith(("sklearn:", "hf:"))]
+    if not own or returncode in _STOPPED:
+        return {"not_checked": [f"data and model: {message}"]}
+    told = f"{named[own[0]]} was looked at in a process of its own: {message}"
+    return {"problems": [{"key": own[0], "message": told, "hint": "a training would end as well: mend the code"}]}
 
 
 def _get_cache_file(profile: Profile, versions: Mapping[str, str]) -> Path | None:

@@ -97,6 +97,15 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     assert "b/1.png: cannot be read as an image" in fail(tmp_path, "train_data: .")[0]
 
 
+def test_an_image_that_would_fill_the_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        draw(tmp_path / name / "1.png")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10)  # Pillow refuses images of more than twice as many
+    message, hint = fail(tmp_path, "train_data: .")
+    assert "a/1.png: cannot be read as an image: Image size (48 pixels) exceeds limit of 20 pixels" in message
+    assert hint
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -282,6 +291,7 @@ def test_lines_with_plain_fields_are_a_table(tmp_path: Path) -> None:
         ('{"x": [1, 2, 3], "y": 1}', "d.jsonl line 4: `x` has shape [3], in the first line [2]"),
         ('{"x": [[1], [2, 3]], "y": 1}', "d.jsonl line 4: `x` holds lists of different lengths"),
         ('{"x": null, "y": 1}', "d.jsonl line 4: `x` is empty, no number"),
+        ("[" * 100_000, "d.jsonl line 4: cannot be read as JSON"),
         ('{"x": [1, NaN], "y": 1}', "d.jsonl line 4, 1 is nan: 1 of 12 numbers of the inputs"),
     ],
 )
@@ -298,6 +308,13 @@ import numpy as np
 
 def arrays():
     return np.ones((20, 3), np.float32), np.arange(20) % 2
+
+def tensors():
+    import torch
+    return torch.ones(20, 3, requires_grad=True), torch.arange(20) % 2
+
+def leaving():
+    raise SystemExit("no licence")
 
 class Pictures:
     classes = ["day", "night"]
@@ -347,6 +364,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 def test_a_function_gives_arrays_or_a_dataset(tmp_path: Path, module: Callable[[str], str]) -> None:
     arrays = load(tmp_path, f"train_data: {module('arrays')}").facts
     assert (arrays.task, arrays.input_shape, arrays.class_counts) == ("classification", (3,), (10, 10))
+    tensors = load(tmp_path, f"train_data: {module('tensors')}").facts
+    assert (tensors.input_shape, tensors.class_counts) == ((3,), (10, 10))
     data = load(tmp_path, f"train_data: {module('Pictures')}{ALL}")
     assert (data.facts.classes, data.facts.input_shape) == (("day", "night"), (4, 5))
     inputs, targets = take(data)
@@ -364,6 +383,7 @@ def test_a_function_gives_arrays_or_a_dataset(tmp_path: Path, module: Callable[[
         ("Uneven", "[7]: inputs have shape [4], those of item 0 [3]"),
         ("Broken", "[9] failed: KeyError: 'lost'"),
         ("nothing", "returned int"),
+        ("leaving", "failed: SystemExit: no licence"),
         ("lost", "has no attribute 'lost'"),
     ],
 )

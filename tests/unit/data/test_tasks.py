@@ -183,6 +183,12 @@ def test_a_class_of_a_position_that_cannot_be_is_named(tmp_path: Path, value: in
     assert "data.ignored_class" in hint
 
 
+def test_targets_that_are_all_ignored_are_said_to_be(tmp_path: Path) -> None:
+    message, hint = fail(tmp_path, floats(8, 2), np.full((N, 8), -100))
+    assert "no position has a class: all are -100" in message
+    assert "data.ignored_class" in hint
+
+
 def test_a_class_of_a_position_unknown_to_training_is_named(tmp_path: Path) -> None:
     y = whole(3, 8)
     y[5, 1] = 7

@@ -10,6 +10,7 @@ from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures.images import ImageReader, resize_to
 from footplate.trainer.architectures.network import Network, get_activation, list_with_parameters
+from footplate.trainer.architectures.norm import BatchNorm
 
 __all__ = ["CNN"]
 
@@ -28,7 +29,7 @@ class CNN(Network):
         self._ends: list[int] = []
         out = model.hidden_size
         for _ in range(model.num_layers):
-            blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), get_activation(model)]
+            blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=False), BatchNorm(out), get_activation(model)]
             if min(height, width) >= 2:
                 blocks.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2

@@ -11,6 +11,7 @@ from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures.images import ImageReader, resize_to
 from footplate.trainer.architectures.network import Network, get_activation
+from footplate.trainer.architectures.norm import BatchNorm
 
 __all__ = ["ResNet"]
 
@@ -64,13 +65,13 @@ class _Block(nn.Module):
     def __init__(self, model: Model, channels: int, out: int, *, stride: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(out)
+        self.first_norm = BatchNorm(out)
         self.first_activation = get_activation(model)
         self.second = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(out)
+        self.second_norm = BatchNorm(out)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels != out:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))
+            self.shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), BatchNorm(out))
         self.second_activation = get_activation(model)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -87,4 +88,4 @@ def _make_stem(model: Model, image: ImageReader) -> nn.Sequential:
     else:
         entry = [nn.Conv2d(image.channels, width, 7, stride=2, padding=3, bias=False)]
         pooling = [nn.MaxPool2d(3, stride=2, padding=1)]
-    return nn.Sequential(*entry, nn.BatchNorm2d(width), get_activation(model), *pooling)
+    return nn.Sequential(*entry, BatchNorm(width), get_activation(model), *pooling)

@@ -12,6 +12,7 @@ from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures.images import ImageReader
 from footplate.trainer.architectures.network import Network, get_activation
+from footplate.trainer.architectures.norm import BatchNorm
 
 __all__ = ["UNet"]
 
@@ -75,5 +76,5 @@ class _Up(nn.Module):
 def _convolve_twice(model: Model, channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before in (channels, width):
-        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), get_activation(model)]
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), BatchNorm(width), get_activation(model)]
     return nn.Sequential(*layers)
