@@ -59,26 +59,12 @@ def train_model(
     progress, meter = Progress(num_train=len(parts.train)), Meter(world)
     with interrupt.deferred():
         best = _train(parts, progress, meter, run, journal, interrupt)
-        final = FinalResult()
-        if progress.stopped_by != "preempted":
-            save_from_first(parts.model, run.artifacts / "last.safetensors", world)
-            _choose_best(parts, best, run.artifacts)
-            final = _judge(parts, interrupt)
-            if final.is_broken_off and "preempted" in world.gather(interrupt.reason):
-                progress.stopped_by = "preempted"  # what is not judged yet is judged by the next attempt
-        if progress.stopped_by == "preempted":  # it goes on elsewhere, and the time here is counted
-            journal.event("preempted", step=progress.step)
-            return _make_result(parts, progress, meter, best, FinalResult())
-        was_interrupted = progress.stopped_by == "interrupted"
+        final = _finish(parts, progress, best, run.artifacts, interrupt)
         result = _make_result(parts, progress, meter, best, final)
-        if final.confusion is not None:
-            journal.table("confusion", progress.step, {"classes": parts.task.classes, "counts": final.confusion})
-        if final.metrics:
-            journal.metrics(progress.step, final.metrics)
-        journal.event("interrupted" if was_interrupted else "finish", step=progress.step, by=progress.stopped_by)
-        if world.is_first:
-            run.write_json("result.json", result)
-        _report(result)
+        if progress.stopped_by == "preempted":  # it goes on elsewhere
+            journal.event("preempted", step=progress.step)
+        else:
+            _write_down(parts, progress, run, journal, final, result)
     return result
 
 
@@ -107,29 +93,31 @@ def _announce(parts: Parts, journal: Journal) -> None:
 def _train(
     parts: Parts, progress: Progress, meter: Meter, run: RunDir, journal: Journal, interrupt: Interrupt
 ) -> BestWeights:
-    """Run the loop with the hooks that the profile asks for; return the one that kept the best weights."""
-    profile, training = parts.profile, parts.profile.training
-    validation = Feed(parts.data.val, parts.device, parts.data_world)
-    hooks, best, monitored = _make_hooks(parts, run.artifacts, journal)
+    """Put the loop together as the profile asks, go on from a checkpoint if there is one, and run it.
+
+    Return the hook that kept the best weights.
+    """
+    profile = parts.profile
     around = make_surroundings(parts, progress, journal, run.path)
     recovery = make_recovery(parts, around)
     agreement = Agreement(parts.world, lambda: interrupt.reason or recovery.find_stop())
+
+    hooks, best, monitored = _make_hooks(parts, run.artifacts, journal)
     hooks += watch_ranks(parts, agreement, journal)
     hooks += make_strikes(journal, lambda: interrupt.requested, is_first=parts.world.is_first)
     monitors = make_monitors(parts, recovery, around, journal, lambda: interrupt.requested)
     hooks += monitors.hooks
+
+    validation = Feed(parts.data.val, parts.device, parts.data_world)
     judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
     timer = make_timer(profile)
+
+    # From here on everything stands as the checkpoint has it: what is made later is no part of it.
     shared: dict[str, Stateful] = {type(one).__name__: one for one in hooks} | {"Recovery": recovery, "Timer": timer}
     watched = Watched(shared=shared, own={"Meter": meter}, best=best)
     attempt = resume(parts, progress, run, journal, watched)
-    saver = make_saver(
-        Checkpointer(parts, run, watched, attempt=attempt),
-        parts,
-        journal,
-        by_first=agreement.by_first,
-        best=best,
-    )
+    checkpointer = Checkpointer(parts, run, watched, attempt=attempt)
+    saver = make_saver(checkpointer, parts, journal, by_first=agreement.by_first, best=best)
     loop = Loop(
         stepper=parts.stepper,
         recovery=recovery,
@@ -139,7 +127,7 @@ def _train(
         learning_rate_at=parts.get_learning_rate,
         total_steps=parts.horizon.total_steps,
         ends_by=parts.horizon.ends_by,
-        log_frequency=training.log_frequency,
+        log_frequency=profile.training.log_frequency,
         is_evaluation_due=make_is_due(profile, parts.horizon.evaluation_interval, agreement.by_first, timer),
         evaluate=lambda: judge.evaluate(validation, should_stop=monitors.watch(agreement.find_stop)),
         hooks=hooks,
@@ -182,6 +170,19 @@ def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[H
         hooks.append(StopEarly(stopping, journal, metric=monitor))
         monitored.append(monitor)
     return hooks, best, monitored
+
+
+def _finish(parts: Parts, progress: Progress, best: BestWeights, artifacts: Path, interrupt: Interrupt) -> FinalResult:
+    """Save the last weights and judge the best ones; what is preempted is judged by the attempt that ends it."""
+    if progress.stopped_by == "preempted":
+        return FinalResult()
+    save_from_first(parts.model, artifacts / "last.safetensors", parts.world)
+    _choose_best(parts, best, artifacts)
+    final = _judge(parts, interrupt)
+    if final.is_broken_off and "preempted" in parts.world.gather(interrupt.reason):
+        progress.stopped_by = "preempted"
+        return FinalResult()
+    return final
 
 
 def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
@@ -232,6 +233,21 @@ def _make_result(
         },
         "tables": tables,
     }
+
+
+def _write_down(
+    parts: Parts, progress: Progress, run: RunDir, journal: Journal, final: FinalResult, result: Mapping[str, Any]
+) -> None:
+    """Record what came out, in the journal and in result.json, and say it."""
+    if final.confusion is not None:
+        journal.table("confusion", progress.step, {"classes": parts.task.classes, "counts": final.confusion})
+    if final.metrics:
+        journal.metrics(progress.step, final.metrics)
+    event = "interrupted" if progress.stopped_by == "interrupted" else "finish"
+    journal.event(event, step=progress.step, by=progress.stopped_by)
+    if parts.world.is_first:
+        run.write_json("result.json", result)
+    _report(result)
 
 
 def _report(result: Mapping[str, Any]) -> None:
