@@ -151,7 +151,7 @@ def _run(
 
 def _list_tree() -> set[str]:
     command = ["git", "status", "--porcelain", "--untracked-files=all", "--ignored"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
     return {line for line in done.stdout.splitlines() if not any(cache in f"{line}/" for cache in _CACHES)}
 
 

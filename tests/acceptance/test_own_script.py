@@ -63,7 +63,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def wait_for(condition: Callable[[], Any], limit_s: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], limit_s: float = 120) -> Any:
     end = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < end, "waited too long"
@@ -140,7 +140,7 @@ def test_a_script_that_fails_ends_with_one_and_its_exception_as_the_cause(tmp_pa
 def test_a_killed_command_is_failed_with_its_signal(tmp_path: Path, footplate: Footplate, start: Start) -> None:
     process, receipt = start_endless(tmp_path, start)
     os.kill(receipt["pid"], signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert b"killed by SIGKILL; by whom is not known" in err
     status = get_status(footplate)
@@ -154,7 +154,7 @@ def test_a_killed_wrapper_is_told_and_the_run_is_never_called_a_success(
 ) -> None:
     process, receipt = start_endless(tmp_path, start)
     os.kill(receipt["wrapper_pid"], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     status = get_status(footplate)
     assert (status["state"], "is gone" in " ".join(status["evidence"])) == ("running", True)
@@ -175,7 +175,7 @@ def test_what_ends_the_command_line_stops_the_command_and_is_recorded(
 ) -> None:
     process, _ = start_endless(tmp_path, start)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert b"cancelled" in err
     assert get_status(footplate)["state"] == "cancelled"
@@ -199,7 +199,7 @@ def test_a_killed_command_line_does_not_end_the_run(tmp_path: Path, footplate: F
     assert follower.stdout is not None
     assert follower.stdout.read(6) == b"ready\n"
     (tmp_path / "go").write_text("")
-    out, err = follower.communicate(timeout=60)
+    out, err = follower.communicate(timeout=120)
     assert (out, follower.returncode) == (b"end\n", 0)
     assert b"succeeded" in err
 
@@ -265,7 +265,7 @@ def test_runs_are_removed_and_a_running_one_is_not(tmp_path: Path, footplate: Fo
     assert not Path(old["run_dir"]).exists()
     assert not list(tmp_path.glob("runs/.trash*"))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     footplate("rm", "endless", "-y", check=0)
     assert "no runs yet" in footplate("runs", check=0).stderr
 
@@ -281,10 +281,10 @@ def test_a_missing_command_is_told_and_nothing_is_made(tmp_path: Path, footplate
 def test_a_pipe_is_read_and_binary_output_is_passed_on_and_recorded_byte_for_byte(tmp_path: Path, start: Start) -> None:
     process = start("run", "--", "cat", stdin=subprocess.PIPE)
     content = bytes(range(256)) * 40
-    assert process.communicate(content, timeout=60)[0] == content
+    assert process.communicate(content, timeout=120)[0] == content
     assert process.returncode == 0
     logs = start("logs")
-    assert logs.communicate(timeout=60)[0] == content
+    assert logs.communicate(timeout=120)[0] == content
 
 
 def test_a_path_and_a_name_that_are_no_unicode_are_kept(tmp_path: Path, footplate: Footplate) -> None:

@@ -22,7 +22,7 @@ import footplate.trainer.training  # noqa: F401
 from footplate import worker
 
 _POLL_S = 0.001
-_LIMIT_S = 60.0
+_LIMIT_S = 120.0
 
 
 def main() -> None:

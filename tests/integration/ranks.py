@@ -202,7 +202,7 @@ def check_noise(world: World) -> dict[str, Any]:
 def main() -> None:
     world_size = int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
-    profile = load(MLP, "distributed.enabled=true", f"distributed.world_size={world_size}", "distributed.timeout=60")
+    profile = load(MLP, "distributed.enabled=true", f"distributed.world_size={world_size}", "distributed.timeout=120")
     with open_world(profile) as world:
         for name in sys.argv[1:]:
             if name.startswith("equal:"):

@@ -66,7 +66,7 @@ def is_worker(process: psutil.Process) -> bool:
     return parent is not None and parent.pid != os.getpid() and "forkserver" in " ".join(parent.cmdline())
 
 
-def wait_until(is_true: object, limit_s: float = 30) -> None:
+def wait_until(is_true: object, limit_s: float = 120) -> None:
     end = time.monotonic() + limit_s
     while not is_true():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not happen"
@@ -236,7 +236,7 @@ def test_nothing_is_left_when_the_training_is_killed(tmp_path: Path, number: int
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert len(pids) >= 3  # the forkserver and two workers
         process.send_signal(number)
-        process.wait(30)
+        process.wait(120)
         wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     finally:
         process.kill()

@@ -153,7 +153,7 @@ def start() -> Iterator[Callable[[str, str], tuple[RunDir, subprocess.Popen[str]
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         process.kill()
-        process.wait(30)
+        process.wait(120)
 
 
 def find_workers(process: subprocess.Popen[str]) -> dict[int, psutil.Process]:

@@ -95,7 +95,7 @@ def group() -> Iterator[Callable[[int], Path]]:
 
     yield make
     for folder in made:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while folder.exists():
             try:
                 folder.rmdir()
@@ -196,7 +196,7 @@ class Wide(nn.Module):
         if self.training and len(x) > 16:
             limit, used = find_tightest(find_limits(machine=False))
             ballast = torch.ones(max(1, int(0.95 * limit.limit_bytes) - used), dtype=torch.uint8)
-            before, end = looks[0], time.monotonic() + 30
+            before, end = looks[0], time.monotonic() + 120
             while looks[0] < before + 2 and time.monotonic() < end:
                 time.sleep(0.01)
             del ballast

@@ -52,7 +52,7 @@ def _write_and_kill(path: Path, first: int, wait_s: float, out: Path) -> list[in
     with open(out, "wb") as file:
         process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(first)], stdout=file)
         try:
-            limit = time.monotonic() + 30
+            limit = time.monotonic() + 120
             while not out.stat().st_size:
                 assert time.monotonic() < limit, "the writer does not start"
                 assert process.poll() is None, "the writer has failed"
@@ -60,5 +60,5 @@ def _write_and_kill(path: Path, first: int, wait_s: float, out: Path) -> list[in
             time.sleep(wait_s)  # the moment of the kill is what is tested
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            process.wait(120)
     return [int(line) for line in out.read_bytes().split(b"\n")[:-1]]

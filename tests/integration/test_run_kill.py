@@ -18,7 +18,7 @@ from footplate.record.receipt import Receipt, find_receipt
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
 
-_LIMIT_S = 60.0
+_LIMIT_S = 120.0
 _LATEST_KILL_S = 1.2
 _LAST_LINE = "line 14\n"
 _JOB = """

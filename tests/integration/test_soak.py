@@ -44,7 +44,7 @@ def test_nothing_a_journal_has_taken_is_lost_by_kills(tmp_path: Path) -> None:
         while time.monotonic() < end:
             taken.add(int(process.stdout.readline()))
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=120)
         taken |= {int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")}
         first = max(taken) + 10
     found = {point.step for point in read_metrics(run)["train/loss"]}

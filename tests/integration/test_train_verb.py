@@ -72,7 +72,7 @@ def run_on_terminal(*args: str, limit_s: float = 120) -> str:
             if not part:
                 break
             shown += part
-        assert process.wait(timeout=30) == 0, shown.decode()
+        assert process.wait(timeout=120) == 0, shown.decode()
     finally:
         process.kill()
         process.wait()
@@ -80,7 +80,7 @@ def run_on_terminal(*args: str, limit_s: float = 120) -> str:
     return shown.decode()
 
 
-def wait_for(find: Callable[[], Any], limit_s: float = 60) -> Any:
+def wait_for(find: Callable[[], Any], limit_s: float = 120) -> Any:
     end = time.monotonic() + limit_s
     while not (found := find()):
         assert time.monotonic() < end, "waited too long"
@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_a_usable_run() -> None:
             )
         )
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()

@@ -19,7 +19,7 @@ from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.journal import read_events, read_metrics
 from footplate.record.rundir import RunDir
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 def run_worker(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

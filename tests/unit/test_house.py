@@ -35,7 +35,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def list_tracked() -> tuple[str, ...]:
     """Return the files of the tree as git sees them: tracked, or new and not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     return tuple(name for name in sorted(done.stdout.split("\0")) if name and (ROOT / name).is_file())
 
 

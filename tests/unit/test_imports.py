@@ -35,7 +35,7 @@ def load_in_fresh_python(code: str, cwd: Path) -> set[str]:
     """Run code in a new interpreter and return the modules that it has loaded by then."""
     tell = "\nimport sys, json; sys.stderr.write('\\nLOADED ' + json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", code + tell]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=cwd)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.rpartition("LOADED ")[2]))
 

@@ -182,7 +182,7 @@ def test_a_current_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     command = ["sh", "-c", 'rmdir ../gone && "$0" -m footplate run -- true', sys.executable]
-    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (
         2,
         "error: the current directory is gone\n  hint: cd to one that is there\n",

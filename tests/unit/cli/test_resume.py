@@ -43,7 +43,7 @@ def test_what_cannot_be_resumed_is_told_with_what_to_do(footplate: Footplate, fa
 
 def test_following_the_log_of_a_preempted_run_ends_when_nobody_starts_it_again(footplate: Footplate) -> None:
     run_id = json.loads(footplate("run", "--json", "--", "sh", "-c", "echo saved; exit 75", check=75).stdout)["run_id"]
-    done = footplate("logs", run_id, "--follow", check=0, timeout=60)
+    done = footplate("logs", run_id, "--follow", check=0, timeout=120)
     assert done.stdout == "saved\n"
     assert f"{run_id} queued: exit code 75" in done.stderr
 

@@ -112,7 +112,7 @@ def test_following_a_log_ends_when_the_run_is_removed(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "said\n"
         shutil.rmtree(run.path)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=120)[1]
     assert said == f"{run.id} lost: its directory is gone: {run.path}\n"
 
 
@@ -192,7 +192,7 @@ def test_a_terminal_of_80_columns_is_not_exceeded(tmp_path: Path) -> None:
         )
     leader, follower = os.openpty()
     command = [sys.executable, "-m", "footplate", "runs"]
-    process = subprocess.run(command, stdout=follower, env={**os.environ, "COLUMNS": "80"}, timeout=60, check=True)
+    process = subprocess.run(command, stdout=follower, env={**os.environ, "COLUMNS": "80"}, timeout=120, check=True)
     os.close(follower)
     shown = os.read(leader, 65536).decode().splitlines()
     os.close(leader)
@@ -244,7 +244,7 @@ def test_removal_asks_on_a_terminal(tmp_path: Path) -> None:
         )
         os.close(follower)
         os.write(leader, answer)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=120)
         os.close(leader)
         assert b"remove 1 run, " in told
         assert process.returncode == (130 if remains else 0)

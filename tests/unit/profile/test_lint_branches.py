@@ -295,6 +295,13 @@ def _lint(profile: dict[str, Any], facts: dict[str, Any]) -> list[Finding]:
             "1 epoch × 45 steps = 45 steps",
         ),
         (
+            {"training": {"max_epochs": 1000, "checkpointing": {"frequency": 20}}},
+            {},
+            "checkpoint-guideline",
+            "training.checkpointing.frequency",
+            "20 steps; the guideline is 1,000 to 5,000",
+        ),
+        (
             {"training": {"save_frequency": 50_000, "checkpointing": {"frequency": 1}}},
             {},
             "never-happens",
@@ -339,6 +346,7 @@ def test_a_rule_holds_in_each_of_its_ways(
         ({"validation": {"save_best_metric": "accuracy", "metrics": ["mae"]}}, {}),
         ({"training": {"max_epochs": 1, "scheduler": {"type": "one_cycle"}}}, {}),
         ({"training": {"checkpointing": {"enabled": False, "frequency": 999_999}}}, {}),
+        ({"training": {"max_epochs": 3, "checkpointing": {"frequency": 20}}}, {}),
         ({"training": {"mixed_precision": {"enabled": True, "precision": "fp16"}}}, {"device": {"gpus": [A100]}}),
         ({"training": {"mixed_precision": {"enabled": True, "precision": "fp16"}}}, {"device": None}),
         ({"data": {"train_data": "x", "output_shape": (1,)}}, {"data": {"classes": 0}}),

@@ -137,7 +137,7 @@ def test_cause(case: tuple[Ending, Cause | None, str]) -> None:
     ],
 )
 def test_the_last_exception_of_a_real_python(code: str, expected: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     found = find_exception(done.stderr)
     assert found.startswith(expected) if expected else found == ""
 

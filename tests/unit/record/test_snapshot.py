@@ -37,7 +37,7 @@ def git(tree: Path) -> Git:
     """Make the tree a repository with one commit; return a function that runs git in it."""
 
     def call(*arguments: str, cwd: Path = tree) -> str:
-        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=True)
         return done.stdout.strip()
 
     call("init", "-q")
@@ -259,7 +259,7 @@ def test_an_unreadable_file_is_left_out(tree: Path, run: RunDir) -> None:
     code += "take_snapshot(Path(sys.argv[1]), RunDir(path=Path(sys.argv[2])))"
     rights = "-dac_override,-dac_read_search"
     without = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.geteuid() == 0 else []
-    subprocess.run([*without, sys.executable, "-c", code, tree, run.path], check=True, timeout=60)
+    subprocess.run([*without, sys.executable, "-c", code, tree, run.path], check=True, timeout=120)
     assert _reasons(read_snapshot(run)) == {"closed.py": "unreadable: Permission denied"}
 
 

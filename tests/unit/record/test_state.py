@@ -102,7 +102,7 @@ def test_a_wrapper_whose_launcher_was_killed_has_a_moment_to_start(run: RunDir, 
 
 def test_a_command_that_no_receipt_names_is_found_by_its_environment(run: RunDir, attempt: Attempt) -> None:
     _write(attempt, **_GONE | {"pid": None, "pid_start": None, "run_id": run.id})
-    with subprocess.Popen(["sleep", "60"], env={**os.environ, "FOOTPLATE_RUN_ID": run.id}) as command:
+    with subprocess.Popen(["sleep", "600"], env={**os.environ, "FOOTPLATE_RUN_ID": run.id}) as command:
         try:
             status = get_status(run)
         finally:
@@ -214,13 +214,13 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process with an odd name in a session of its own, and a child."""
     code = (
         "import pathlib, subprocess, sys; pathlib.Path('/proc/self/comm').write_text('a) b (c 1 2')\n"
-        "child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True); child.wait()"
+        "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); child.wait()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
     yield process
     for pid in [process.pid, *list_family(process.pid)]:
         os.kill(pid, 9)
-    process.wait(10)
+    process.wait(120)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -237,7 +237,7 @@ def test_a_process_is_told_by_pid_and_start(child: subprocess.Popen[bytes]) -> N
 
 
 def test_a_zombie_is_not_alive() -> None:
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "600"])
     start = find_start_time(process.pid)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -226,7 +226,7 @@ def test_a_second_interrupt_kills_what_ignores_the_first(tmp_path: Path) -> None
         "import signal, time\n"
         "signal.signal(signal.SIGINT, lambda *_: print('no', flush=True))\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60); time.sleep(60)\n"
+        "time.sleep(600); time.sleep(600)\n"
     )
     said = ""
 
@@ -310,8 +310,8 @@ def test_a_signal_while_the_run_is_being_made_is_recorded_as_a_cancellation(
 
 
 def test_a_signal_that_comes_before_the_wrapper_is_ready_cancels_the_run(tmp_path: Path) -> None:
-    launched = launch(make_job(tmp_path, "sleep", "60"))
+    launched = launch(make_job(tmp_path, "sleep", "600"))
     launched.process.terminate()  # at once: Python has not even started there
-    assert launched.process.wait(20) == 130
+    assert launched.process.wait(120) == 130
     status = get_status(launched.run)
     assert status.state is RunState.cancelled, status

@@ -103,7 +103,7 @@ def test_what_has_succeeded_and_what_is_alive_is_left_alone(code: Path, failed: 
     finish(resume(failed))
     with pytest.raises(InputError, match="has succeeded"):
         resume(failed)
-    launched = launch(make_job(code, "sleep", "60"))
+    launched = launch(make_job(code, "sleep", "600"))
     with pytest.raises(InputError, match=r"is (starting|running)"):
         resume(launched.run)
     launched.process.terminate()
@@ -116,7 +116,7 @@ def test_what_has_succeeded_and_what_is_alive_is_left_alone(code: Path, failed: 
 
 
 def test_a_run_whose_wrapper_is_gone_is_resumed_only_when_its_job_is_gone_too(code: Path) -> None:
-    launched = launch(make_job(code, sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"))
+    launched = launch(make_job(code, sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"))
     log = launched.attempt.log_path()
     follow_until(lambda: log.exists() and log.read_text())
     receipt = find_receipt(launched.attempt)
@@ -193,7 +193,7 @@ def test_the_environment_is_added_to_and_sidecars_move(code: Path) -> None:
 def follow_until(holds: object) -> None:
     import time
 
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     assert callable(holds)
     while not holds():
         assert time.monotonic() < limit, "it did not come true in time"

@@ -79,9 +79,9 @@ class _Meeting:
 
     def swap(self, rank: int, value: Any) -> list[Any]:
         self.values[rank] = value
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(timeout=120)
         seen = list(self.values)
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(timeout=120)
         return seen
 
 

@@ -24,6 +24,6 @@ def test_waiting_threads_sleep_soon_before_torch_is_loaded(given: dict[str, str]
     )
     mine = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=mine | given, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], env=mine | given, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == told
