@@ -90,6 +90,7 @@ def test_the_module_and_the_sample_that_are_not_finite_are_named(footplate: Foot
     assert seen["first_wrong"] == f"the output of shaky (Shaky) in batch 1, at samples {_BAD}"
     assert seen["loss"] is None
     assert seen["recorded"]["loss"] is None
+    assert seen["recorded"]["note"].endswith("the training ended before it was recorded")
     assert seen["gradients"]["last.weight"] is None
     by_name = {module["name"]: module["output"] for module in seen["modules"]}
     assert by_name["first"]["num_not_finite"] == 0

@@ -67,9 +67,11 @@ def _show(seen: Mapping[str, Any]) -> None:
     print_text(format_fact("samples", shown + (" …" if len(seen["indices"]) > _MAX_ROWS else "")))
     print_text("")
     rows = [
-        [one["name"], one["kind"], _describe_tensor(one["output"])] for one in _choose(seen["modules"]) if one["output"]
+        [one["name"], one["kind"], str(one["batch"]), _describe_tensor(one["output"])]
+        for one in _choose(seen["modules"])
+        if one["output"]
     ]
-    print_table(["MODULE", "KIND", "OUTPUT"], rows)
+    print_table(["MODULE", "KIND", "BATCH", "OUTPUT"], rows)
     largest = sorted(seen["gradients"].items(), key=lambda item: (item[1] == item[1], -item[1]))[:_MAX_ROWS]
     print_text("")
     print_table(["GRADIENT OF", "NORM"], [[name, f"{norm:.4g}"] for name, norm in largest])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from footplate.record.rundir import Attempt, RunDir
     from footplate.record.state import Status
 
-__all__ = ["follow_training"]
+__all__ = ["describe_end", "follow_training"]
 
 _MAX_METRICS = 8
 _TOLD_BEFORE = ("data:", "device:", "model:", "length:", "step ", " " * 8)
@@ -98,7 +98,7 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
             say(piece)
     if last_words:
         say()
-    for line in wrap(f"{run.id} {_describe_state(status, num_steps=result.get('steps'))}", hang=2):
+    for line in wrap(f"{run.id} {describe_end(status, num_steps=result.get('steps'))}", hang=2):
         say(line)
     for name, value in _choose_metrics(result.get("metrics") or {}):
         say(f"  {name:<22} {format_value(value)}")
@@ -122,12 +122,14 @@ def _choose_last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(line for line in told if not line.startswith(_TOLD_BEFORE))[-_MAX_LAST_LINES:]
 
 
-def _describe_state(status: Status, *, num_steps: int | None) -> str:
+def describe_end(status: Status, *, num_steps: int | None) -> str:
+    """Return in words how a training has ended, and what of it is kept when it was cancelled."""
     seconds = describe_seconds(status)
     words = f"{status.state}" + (f" after {seconds}" if seconds else "")
     if status.state == "cancelled":
         if not num_steps:
-            return f"{words}; nothing was trained yet"
+            kept = status.last_checkpoint or "nothing of it"
+            return f"{words}; {kept} is kept"
         return f"{words}; what was trained in {format_count(num_steps, 'step')} is kept"
     if status.state != "succeeded":
         cause = f"{status.cause}: " if status.cause else ""

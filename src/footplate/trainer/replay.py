@@ -122,7 +122,10 @@ def _compare(run: RunDir, number: int, frequency: int, sums: Sequence[tuple[floa
     """
     point = next((point for point in read_metrics(run).get("train/loss", []) if point.step == number), None)
     if point is None:
-        return {"loss": None, "note": f"the journal has no loss of step {number:,}: it records every {frequency} steps"}
+        why = (
+            f"it records every {frequency} steps" if number % frequency else "the training ended before it was recorded"
+        )
+        return {"loss": None, "note": f"the journal has no loss of step {number:,}: {why}"}
     some = sums[-frequency:]
     if len(some) < min(frequency, number):
         first = number - frequency + 1
