@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
-from footplate.profile.lint.rule import Check, Hit, Rule
+from footplate.profile.lint.rule import Check, Hit, Rule, find_horizon
 from footplate.profile.model import Profile
 
 __all__ = [
@@ -188,17 +188,19 @@ def check_warm_up_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
         )
 
 
-def check_checkpoint_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
+def check_checkpoint_guideline(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """Checkpoints are saved more or less often, or kept in another number, than is usual.
 
     Every 1,000 to 5,000 steps, and 3 to 5 kept: more often costs time and space, less often loses more work when the
-    training is interrupted. With a single one kept, damage to it leaves none to go on from.
+    training is interrupted. With a single one kept, damage to it leaves none to go on from. A training that is shorter
+    than 5,000 steps is not compared by steps.
 
     To follow it, choose numbers of the guideline.
     """
     saving = profile.training.checkpointing
     if not saving.enabled:
         return
+    is_short = facts.data is not None and find_horizon(profile, facts).total_steps < CHECKPOINT_STEPS[1]
     pairs = (
         ("training.checkpointing.frequency", saving.frequency, CHECKPOINT_STEPS, "steps"),
         ("training.save_frequency", profile.training.save_frequency, CHECKPOINT_STEPS, "steps"),
@@ -206,7 +208,9 @@ def check_checkpoint_guideline(profile: Profile, _: Facts) -> Iterator[Hit]:
     )
     for path, value, (low, high), unit in pairs:
         is_overruled = path == "training.save_frequency" and saving.frequency is not None
-        if profile.is_set(path) and value is not None and not low <= value <= high and not is_overruled:
+        if is_overruled or (is_short and unit == "steps"):
+            continue
+        if profile.is_set(path) and value is not None and not low <= value <= high:
             yield Hit(
                 path=path,
                 message=f"{value:,} {unit}; the guideline is {low:,} to {high:,}",
