@@ -16,10 +16,11 @@ from footplate.record.process import find_by_variable, get_boot_id, get_host, is
 from footplate.record.receipt import Receipt, find_receipt
 from footplate.record.rundir import Attempt, RunDir
 
-__all__ = ["Cause", "RunState", "Status", "get_status"]
+__all__ = ["MAX_HANDOVER_S", "Cause", "RunState", "Status", "get_status"]
 
 _MAX_SILENCE_S = 60.0
-_MAX_HANDOVER_S = 10.0  # from the end of the launching process, which may be killed, to the wrapper's first receipt
+MAX_HANDOVER_S = 10.0
+"""From the end of the process that launches an attempt, which may be killed, to the wrapper's first receipt."""
 
 
 class RunState(StrEnum):
@@ -149,7 +150,7 @@ def _find_early_state(attempt: Attempt, receipt: Receipt, now: datetime) -> Stat
         since_s = now.timestamp() - attempt.job_path.stat().st_mtime
     except OSError:
         return None
-    if since_s > _MAX_HANDOVER_S:
+    if since_s > MAX_HANDOVER_S:
         return None
     return _make_status(receipt, RunState.starting, "what launched it is gone; its wrapper may be starting")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from footplate.errors import RecordError
-from footplate.record.checkpoints import get_folder, list_checkpoints
+from footplate.record.checkpoints import FOLDER, Checkpoint, get_folder, list_checkpoints
 from footplate.record.files import read_json
 from footplate.record.rundir import RunDir
 from footplate.runs.tensor_files import TensorDifference, find_tensor_difference
@@ -50,13 +50,13 @@ def find_difference(
     Return what was compared, and the first difference or None.
     """
     compared = []
-    theirs = {checkpoint.name for checkpoint in list_checkpoints(get_folder(second))}
+    theirs = {checkpoint.step: checkpoint for checkpoint in list_checkpoints(get_folder(second))}
     for checkpoint in list_checkpoints(get_folder(first)):
-        name, step = checkpoint.name, checkpoint.step
-        if name not in theirs or step in without:
+        step = checkpoint.step
+        if step not in theirs or step in without:
             continue
-        compared.append(f"checkpoints/{name}")
-        found = _compare_folders(first.path, second.path, f"checkpoints/{name}", step)
+        compared.append(f"{FOLDER}/{checkpoint.name}")
+        found = _compare_checkpoints(checkpoint, theirs[step], (first.id, second.id))
         if found is not None:
             return tuple(compared), found
     step = int(first.read_json("result.json")["steps"])
@@ -69,20 +69,16 @@ def find_difference(
     return tuple(compared), None
 
 
-def _compare_folders(first: Path, second: Path, folder: str, step: int) -> StateDifference | None:
-    names = {path.relative_to(base / folder) for base in (first, second) for path in (base / folder).rglob("*.*")}
+def _compare_checkpoints(first: Checkpoint, second: Checkpoint, runs: tuple[str, str]) -> StateDifference | None:
+    """Compare the files that two manifests name; ``runs`` are the ids of the runs."""
     # Tensors first: that a weight differs tells more than that a number in the state does.
-    for name in sorted(names, key=lambda path: (path.suffix != ".safetensors", path)):
-        place = f"{folder}/{name}"
-        if name.name == "manifest.json":
-            continue
-        if missing := [base for base in (first, second) if not (base / place).exists()]:
-            told = f"{name.name} is not in {missing[0].name}"
-            return StateDifference(step=step, place=place, name="", told=told)
-        if name.suffix == ".safetensors":
-            found = _compare_tensors(first / place, second / place, place, step)
-        else:
-            found = _compare_values(first / place, second / place, place, step)
+    for name in sorted({*first.files, *second.files}, key=lambda name: (not name.endswith(".safetensors"), name)):
+        place, step = f"{FOLDER}/{first.name}/{name}", first.step
+        for checkpoint, run in zip((first, second), runs, strict=True):
+            if not (checkpoint.path / name).exists():
+                return StateDifference(step=step, place=place, name="", told=f"{name} is not in {run}")
+        compare = _compare_tensors if name.endswith(".safetensors") else _compare_values
+        found = compare(first.path / name, second.path / name, place, step)
         if found is not None:
             return found
     return None

@@ -17,7 +17,7 @@ from footplate.record.receipt import find_receipt, make_attempt, make_receipt
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import Attempt, RunDir
 from footplate.record.snapshot import read_snapshot, take_snapshot
-from footplate.record.state import RunState, Status, get_status
+from footplate.record.state import MAX_HANDOVER_S, RunState, Status, get_status
 from footplate.runs.code_tree import TREE, find_changes, join_names, restore_tree
 from footplate.runs.launch import RUN_DIR_TOKEN, Launched, check_command, get_environment
 from footplate.runs.rerun import read_job
@@ -50,7 +50,6 @@ RESUME_KEYS = (
     "post_training",
 )
 """Keys, and sections, that another attempt may have otherwise than the first one."""
-_MAX_HANDOVER_S = 10.0  # from the directory of an attempt to its receipt; longer means that nobody is at it
 
 
 def resume(
@@ -110,7 +109,7 @@ def _check_state(run: RunDir, status: Status, last: Attempt, overrides: Sequence
         return
     if status.state is RunState.queued and status.ended_at is not None:
         return  # preempted, and nobody starts it again
-    if find_receipt(last) is None and time.time() - last.path.stat().st_mtime > _MAX_HANDOVER_S:
+    if find_receipt(last) is None and time.time() - last.path.stat().st_mtime > MAX_HANDOVER_S:
         return  # what made it was killed on the way
     if status.orphan_pid is not None:
         hint = f"stop it first: kill {status.orphan_pid}"
