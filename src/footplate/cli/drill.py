@@ -57,13 +57,20 @@ def command(  # noqa: PLR0913, PLR0917  # click passes one parameter for each op
         seed=seed,
         mean_time_between_failures_s=mtbf_hours * 3600,
         keep=keep,
-        tell=say,
+        tell=_tell,
     )
     if as_json:
         print_json(result.to_json())
     else:
         _show(result)
     return EXIT_OK if result.equal else EXIT_FAILED
+
+
+def _tell(text: str) -> None:
+    from footplate.runs.plan_text import wrap
+
+    for line in wrap(text, hang=2):
+        say(line)
 
 
 def _show(result: DrillResult) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from footplate.cli.describe import describe_seconds, find_result, format_command, read_last_metrics, run_to_json
@@ -22,6 +24,9 @@ from footplate.record.state import Status, get_status
 __all__ = ["command"]
 
 _COMMAND_LENGTH = 300
+_SETS = ("train", "val", "test")
+_OF_PARTS = re.compile(r"(checkpoint|rank\d+|grad_norm|weight_rms|update_ratio)/")
+"""Metrics of single processes, layers and checkpoints, of which there are many."""
 _MAX_EARLIER = 3
 
 
@@ -67,10 +72,12 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
         facts.append(("experiment", info.experiment))
     machine = {name: point for name, point in last.items() if name.startswith("system/")}
     shown = {name: point for name, point in last.items() if name not in machine}
-    for label, points in (("metrics", shown), ("machine", machine)):
-        if points:
-            facts.append((label, _join(points, with_step=label == "metrics")))
     result = find_result(run)
+    if any(name.startswith("test/") for name in result):
+        shown = {name: point for name, point in shown.items() if not name.startswith("test/")}  # told as the result
+    facts += [(label, _join(points, with_step=True)) for label, points in _group(shown).items()]
+    if machine:
+        facts.append(("machine", _join(machine, with_step=False)))
     if result:
         facts.append(("result", " · ".join(f"{name} {_format_number(value)}" for name, value in result.items())))
     facts.append(("place", format_path(run.path)))
@@ -85,6 +92,18 @@ def _describe_earlier(run: RunDir) -> list[str]:
         if receipt is not None:
             told.append(f"attempt {attempt.number}: {receipt.evidence or 'its end was not recorded'}")
     return told
+
+
+def _group(points: dict[str, tuple[int, float]]) -> dict[str, dict[str, tuple[int, float]]]:
+    """Return a line for each set of data, and one for what a job of your own has named; the rest is in ``--json``."""
+    groups: dict[str, dict[str, tuple[int, float]]] = {name: {} for name in (*_SETS, "metrics")}
+    for name, point in points.items():
+        prefix, _, rest = name.partition("/")
+        if rest and prefix in _SETS:
+            groups[prefix][rest] = point
+        elif not _OF_PARTS.match(name):
+            groups["metrics"][name] = point
+    return {name: group for name, group in groups.items() if group}
 
 
 def _join(points: dict[str, tuple[int, float]], *, with_step: bool) -> str:

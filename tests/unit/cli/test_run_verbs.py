@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,13 +131,16 @@ def test_status_shows_the_last_metrics_and_the_result(tmp_path: Path, footplate:
     with Journal(attempt.journal_path()) as journal:
         for step in range(20_000):
             journal.metrics(step, {"train/loss": 1 / (1 + step)})
-        journal.metrics(20_000, {"val/loss": 0.25})
+        journal.metrics(20_000, {"val/loss": 0.25, "checkpoint/stall_s": 0.1, "rank1/step_s": 0.2, "mine": 7.0})
     with Journal(attempt.journal_path("system")) as journal:
         journal.metrics(3, {"system/cpu_percent": 51.0})
     run.write_json("result.json", {"metrics": {"test/accuracy": 0.98765, "val/loss": 0.25}})
     shown = footplate("status", check=0).stdout
     assert max(map(len, shown.splitlines())) <= 80
-    assert "step 20,000: train/loss 5e-05 · val/loss 0.25" in shown
+    for label, told in (("train", "step 19,999: loss 5e-05"), ("val", "step 20,000: loss 0.25"), ("metrics", "mine 7")):
+        assert re.search(rf"^  {label} .*{told}$", shown, re.MULTILINE), shown
+    assert "stall_s" not in shown
+    assert "rank1" not in shown
     assert "cpu_percent 51" in shown
     assert "test/accuracy 0.9877 · val/loss 0.25" in shown
     status = json.loads(footplate("status", "--json", check=0).stdout)
