@@ -27,7 +27,7 @@ from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.feed import Feed
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.sharded_state import load_state, take_snapshot
+from footplate.trainer.sharded_state import copy_state, load_state
 from footplate.trainer.sharding import find_order, gather_weights, gather_whole, restore_order
 from footplate.trainer.state_files import write_tensors
 from footplate.trainer.weights import get_weights
@@ -128,7 +128,7 @@ def check_state(world: World, first: str, second: str) -> dict[str, Any]:
     progress = Progress(num_train=len(alone.train))
     train(arranged[first], 56, 2, progress)
     saved = arranged[first]
-    mine = take_snapshot(saved.model, saved.stepper.optimizer, saved.stepper.parallel)
+    mine = copy_state(saved.model, saved.stepper.optimizer, saved.stepper.parallel)
     write_tensors(folder / mine.file_name, mine.tensors, mine.metadata)
     full = gather_state(saved)
     world.broadcast(None)

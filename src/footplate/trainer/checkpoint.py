@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -47,7 +46,7 @@ from footplate.trainer.rest_state import (
     set_network_rest,
     set_optimizer_rest,
 )
-from footplate.trainer.sharded_state import Snapshot, load_state, take_snapshot
+from footplate.trainer.sharded_state import LocalState, copy_state, load_state
 from footplate.trainer.state_files import join_state, load_tensors, split_state, write_json_file, write_tensors
 
 __all__ = ["Checkpointer", "Contents", "Stateful", "Watched", "restore", "restore_before", "resume"]
@@ -99,7 +98,8 @@ class Contents:
     position: int
     is_best: bool
     under_way: Path
-    network: Snapshot
+    network: LocalState
+    """Weights and optimiser state."""
     states: Mapping[str, tuple[Any, Mapping[str, Tensor]]]
     """By file: values and tensors."""
     best: Mapping[str, Tensor] | None
@@ -147,7 +147,7 @@ class Checkpointer:
             position=progress.position,
             is_best=best is not None and best.step == progress.step,
             under_way=under_way,
-            network=take_snapshot(parts.model, self._optimizer, parts.stepper.parallel, self._copy),
+            network=copy_state(parts.model, self._optimizer, parts.stepper.parallel, self._copy),
             states={
                 name: (value, {place: self._copy(f"{name}/{place}", tensor) for place, tensor in tensors.items()})
                 for name, (value, tensors) in states.items()
@@ -233,8 +233,7 @@ class Checkpointer:
 
     def _write_files(self, contents: Contents) -> dict[str, FileEntry]:
         folder, network = contents.under_way, contents.network
-        told = {"places": json.dumps(network.places), "values": json.dumps(network.values)}
-        files = {network.file_name: write_tensors(folder / network.file_name, network.tensors, told)}
+        files = {network.file_name: write_tensors(folder / network.file_name, network.tensors, network.metadata)}
         for name, (value, tensors) in contents.states.items():
             files[f"{name}.json"] = write_json_file(folder / f"{name}.json", value)
             files[f"{name}.safetensors"] = write_tensors(folder / f"{name}.safetensors", tensors)

@@ -3,7 +3,7 @@
 Each process writes the parts that it is the first to hold as safetensors, with JSON of where they belong; whoever
 loads reads the slices that overlap with its own. Nothing is exchanged between processes, and nothing is pickled.
 
-On the training's thread: ``take_snapshot``, a copy in main memory, which any thread may write. To go on:
+On the training's thread: ``copy_state``, a copy in main memory, which any thread may write. To go on:
 ``load_state``, with as many processes and whatever strategy there then is; a process alone too.
 """
 
@@ -28,7 +28,7 @@ from footplate.trainer.parallel import Parallel
 from footplate.trainer.sharding import find_order
 from footplate.trainer.state_files import join_state, split_state
 
-__all__ = ["FILES", "Snapshot", "load_state", "take_snapshot"]
+__all__ = ["FILES", "LocalState", "copy_state", "load_state"]
 
 FILES = "state.rank*.safetensors"
 """Names of the files that processes write."""
@@ -37,7 +37,7 @@ Copy = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class LocalState:
     """What one process writes of a training's state."""
 
     rank: int
@@ -71,9 +71,9 @@ def _copy_anew(_key: str, tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def take_snapshot(
+def copy_state(
     model: nn.Module, optimizer: Optimizer | None, parallel: Parallel, copy: Copy = _copy_anew
-) -> Snapshot:
+) -> LocalState:
     """Copy what this process has to write of weights and optimiser state; the training may go on then.
 
     ``copy`` makes the copies in main memory: of a key and a tensor.
@@ -93,7 +93,7 @@ def take_snapshot(
                 key = f"{name}#{number}"
                 tensors[key] = copy(key, part.local)
                 places[key] = _describe(name, value, part.offset)
-    return Snapshot(rank=parallel.world.rank, tensors=tensors, places=places, values=values)
+    return LocalState(rank=parallel.world.rank, tensors=tensors, places=places, values=values)
 
 
 def _describe(name: str, whole: Tensor, offset: Sequence[int]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from footplate.trainer.progress import Progress
 
 __all__ = ["Look", "Watchman"]
 
+_END_LIMIT_S = 10.0
+"""A look may hang in a driver; the training does not wait for it for ever."""
 _log = logging.getLogger("footplate")
 
 
@@ -43,8 +45,11 @@ class Watchman(Hook):
 
     def close(self) -> None:
         self._end.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._thread is None:
+            return
+        self._thread.join(_END_LIMIT_S)
+        if self._thread.is_alive():  # it ends with the process
+            _log.warning("a look at the machine has not come back within %.0f s: it is left alone", _END_LIMIT_S)
 
     def _watch(self) -> None:
         due = {look.name: time.monotonic() + look.interval_s for look in self._looks}
