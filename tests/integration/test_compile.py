@@ -1,4 +1,4 @@
-"""Compiled networks: the same losses, kept for the next run. It needs a C++ compiler; in CI there must be one."""
+"""Compiled networks: the same losses, kept for the next run; without a compiler it is told, and trained as it is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import torch
 from footplate.trainer.speed import find_missing_compiler
 
 MISSING = find_missing_compiler(torch.device("cpu"))
-
-pytestmark = pytest.mark.skipif(bool(MISSING) and not os.environ.get("CI"), reason=MISSING or "a compiler is there")
 
 PROFILE = """
 model: {architecture: mlp, hidden_size: 16, num_layers: 2}
@@ -49,9 +47,10 @@ def test_compiled_losses_are_those_of_the_plain_network(
         done = footplate("train", "--json", "--set", f"training.compile.enabled={enabled}", timeout=240, check=0)
         runs.append(Path(json.loads(done.stdout)["run_dir"]))
     log = (runs[0] / "attempts" / "1" / "log.rank0.txt").read_text(encoding="utf-8")
-    assert "what is compiled is kept in" in log
     cache = Path(os.environ["FOOTPLATE_HOME"]) / "cache" / "compiled"
-    assert [file for file in cache.rglob("*") if file.is_file()]
+    kept = [file for file in cache.rglob("*") if file.is_file()]
+    assert bool(kept) == ("what is compiled is kept in" in log) == (not MISSING)
+    assert not MISSING or f"training.compile: {MISSING}; the network is trained as it is" in " ".join(log.split())
     compiled, plain = (read_losses(run) for run in runs)
     assert len(compiled) >= 9
     assert compiled == pytest.approx(plain, rel=1e-4)
