@@ -11,7 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["catches", "find_by_variable", "find_start_time", "get_boot_id", "get_host", "is_alive", "list_family"]
+__all__ = [
+    "catches",
+    "find_by_variable",
+    "find_start_time",
+    "get_boot_id",
+    "get_host",
+    "is_alive",
+    "list_by_variables",
+    "list_family",
+]
 
 _ON_LINUX = sys.platform.startswith("linux")
 _TIMEOUT_S = 5.0
@@ -67,6 +76,23 @@ def find_by_variable(name: str, value: str) -> int | None:
     return None
 
 
+def list_by_variables(*words: str) -> dict[int, str]:
+    """Return PID and name of the living processes whose environment at their start had all these words.
+
+    ``NAME=value`` means this value, ``NAME=`` any. Nothing where the system does not tell (macOS).
+    """
+    wanted = [os.fsencode(word) for word in words]
+    found = {}
+    for entry in os.listdir("/proc") if _ON_LINUX else ():
+        with suppress(OSError):  # another user's, or ended meanwhile
+            here = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0") if entry.isdecimal() else []
+            there = [word for word in wanted if word in here or (word[-1:] == b"=" and _begins(here, word))]
+            fields = _read_stat(int(entry)) if there == wanted else None
+            if fields and fields[0] not in "ZX":
+                found[int(entry)] = fields[-1]
+    return found
+
+
 def catches(pid: int, number: int) -> bool | None:
     """Tell whether a process handles a signal itself; None where the system does not tell (macOS)."""
     if not _ON_LINUX:
@@ -118,6 +144,10 @@ def _list_processes() -> dict[int, _Row]:
         if fields and fields[0] not in "ZX":
             table[int(entry)] = _Row(int(fields[1]), int(fields[3]), fields[-1])
     return table
+
+
+def _begins(items: list[bytes], start: bytes) -> bool:
+    return any(item.startswith(start) for item in items)
 
 
 def _read_stat(pid: int) -> list[str] | None:

@@ -31,7 +31,7 @@ from footplate.record.exit_files import RankExit, choose_exit, read_exits
 from footplate.record.job import Job, copy_job
 from footplate.record.journal_reader import find_last_step
 from footplate.record.oom import find_oom_kills
-from footplate.record.process import catches, find_start_time, list_family
+from footplate.record.process import catches, find_start_time, list_by_variables, list_family
 from footplate.record.receipt import Receipt, find_receipt, make_attempt, make_receipt, write_receipt
 from footplate.record.restart import End, Restarts
 from footplate.record.rundir import Attempt, RunDir
@@ -308,7 +308,7 @@ class _Wrapper:
     def _end_leftovers(self, leader: int) -> None:
         """Kill what the job left running in its session, after a moment to end by itself."""
         limit = time.monotonic() + _LEFTOVER_GRACE_S
-        while (left := list_family(leader)) and time.monotonic() < limit:
+        while (left := self._list_left(leader)) and time.monotonic() < limit:
             self._signals.sleep(0.02)
         if not left:
             return
@@ -318,7 +318,15 @@ class _Wrapper:
         while left and time.monotonic() < limit:
             _kill_all(left)
             self._signals.sleep(0.02)
-            left = list_family(leader)
+            left = self._list_left(leader)
+
+    def _list_left(self, leader: int) -> dict[int, str]:
+        """Return what is left of the job; workers of torchrun have sessions of their own and outlive its being killed.
+
+        They would go on to write into the run beside the next attempt.
+        """
+        own = f"FOOTPLATE_RUN_DIR={self._run.path}", f"FOOTPLATE_ATTEMPT={self._attempt.number}"
+        return list_family(leader) | list_by_variables(*own, "TORCHELASTIC_RUN_ID=")
 
     def _save(self, **changes: Any) -> bool:
         """Write the receipt with these changes and a new heartbeat; a full disk is noted and tried again later."""

@@ -164,6 +164,15 @@ def test_what_a_job_leaves_behind_is_killed_and_noted(wrap: Wrap, wait_until: Wa
     wait_until(lambda: not _exists(int(wrapped.log)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of a process is read from /proc")
+def test_workers_that_outlive_their_launcher_are_killed(wrap: Wrap) -> None:
+    start = "TORCHELASTIC_RUN_ID=none setsid sleep 600 >/dev/null 2>&1 & echo $!"
+    wrapped = wrap("sh", "-c", f"{start}; until ps -o sid= -p $! | grep -q $!; do :; done; kill -9 $$")
+    assert wrapped.wait() == 137
+    assert "1 process(es) it left behind were killed (sleep " in wrapped.receipt.evidence
+    assert not _exists(int(wrapped.log))
+
+
 def test_helpers_that_end_just_after_the_job_are_left_in_peace(wrap: Wrap) -> None:
     wrapped = wrap("sh", "-c", "(sleep 0.2; echo last) &")
     assert wrapped.wait() == 0
