@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -9,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from footplate.errors import InputError, NotFoundError, RecordError
-from footplate.record.checkpoints import find_newest_valid, get_folder
+from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
+from footplate.record.checkpoints import FOLDER, find_newest_valid, get_folder, list_checkpoints, open_checkpoint
 from footplate.record.files import write_json, write_text
 from footplate.record.job import move_sidecars
 from footplate.record.receipt import find_receipt, make_attempt, make_receipt
@@ -50,6 +51,7 @@ RESUME_KEYS = (
     "post_training",
 )
 """Keys, and sections, that another attempt may have otherwise than the first one."""
+_CHECKPOINT_KEY = "fault_tolerance.checkpoint_path"
 
 
 def resume(
@@ -144,6 +146,11 @@ def _read_profile(run: RunDir, info: RunInfo, overrides: Sequence[str]) -> Profi
     text = file.read_text(encoding="utf-8")
     before = load_profile_text(text, name=str(file), base_dir=Path(info.cwd))
     after = load_profile_text(text, name=str(file), base_dir=Path(info.cwd), overrides=overrides)
+    named = after.fault_tolerance.checkpoint_path
+    if named is not None and named != before.fault_tolerance.checkpoint_path:
+        place = json.dumps(str(_find_checkpoint(Path(info.cwd, named))))
+        words = [*overrides, f"{_CHECKPOINT_KEY}={place}"]
+        after = load_profile_text(text, name=str(file), base_dir=Path(info.cwd), overrides=words)
     sizes = [_get_step_size(profile) for profile in (before, after)]
     if sizes[0] != sizes[1]:
         raise InputError(
@@ -151,6 +158,17 @@ def _read_profile(run: RunDir, info: RunInfo, overrides: Sequence[str]) -> Profi
             hint="batch_size × gradient_accumulation_steps × processes must stay what it was",
         )
     return after
+
+
+def _find_checkpoint(path: Path) -> Path:
+    """Return the absolute place of a checkpoint or run: the attempt may run elsewhere. InputError when it is none."""
+    folder = path if path.name == FOLDER else path / FOLDER
+    if not list_checkpoints(folder):
+        try:
+            open_checkpoint(path)
+        except FootplateError as error:
+            raise InputError(f"--set {_CHECKPOINT_KEY}: {error.message}", hint=error.hint) from error
+    return path.absolute()
 
 
 def _get_step_size(profile: Profile) -> int:

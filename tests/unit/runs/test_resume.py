@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from footplate.errors import FootplateError, InputError, NotFoundError
+from footplate.record.checkpoints import begin_checkpoint, commit_checkpoint, make_manifest
 from footplate.record.receipt import find_receipt
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, get_status
@@ -188,6 +189,21 @@ def test_the_environment_is_added_to_and_sidecars_move(code: Path) -> None:
     sidecar = again.run.read_json("attempts/2/job.json")["sidecars"][0]
     assert str(again.attempt.path) in sidecar
     assert str(launched.attempt.path) not in sidecar
+
+
+def test_a_checkpoint_that_is_named_is_looked_for_first_and_found_from_anywhere(code: Path) -> None:
+    profile = f"entrypoint: {{command: [{sys.executable}, -B, train.py]}}\n"
+    launched = launch(replace(make_job(code), kind="train", profile_yaml=profile))
+    assert follow(launched).state is RunState.failed
+    key = "fault_tolerance.checkpoint_path"
+    with pytest.raises(InputError, match=rf"--set {key}: .*nowhere: no checkpoint"):
+        resume(launched.run, overrides=[f"{key}=nowhere"])
+    assert len(launched.run.attempts()) == 1
+    under_way = begin_checkpoint(code / "earlier" / "checkpoints", 3)
+    told = {"step": 3, "epoch": 0, "position": 24, "attempt": 1, "world_size": 1}
+    commit_checkpoint(under_way, make_manifest(under_way, {}, **told))
+    finish(resume(launched.run, overrides=[f"{key}=earlier"]))
+    assert str(code / "earlier") in (launched.run.path / "profile.yaml").read_text()
 
 
 def follow_until(holds: object) -> None:
