@@ -90,7 +90,8 @@ class Progress:
         if "num_parameters" in data:
             parts.append(f"{data['num_parameters']:,} parameters")
         if "device" in data:
-            parts.append(f"on {data['device']}")
+            count = int(data.get("processes", 1))
+            parts.append(f"on {data['device']}" + (f" in {count:,} processes" if count > 1 else ""))
         self._say("  " + " · ".join(parts))
         self.close()  # of the attempt before
         tqdm.monitor_interval = 0  # no thread of its own: the journal is looked at often enough

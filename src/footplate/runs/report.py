@@ -348,7 +348,7 @@ def _render_environment(seen: _Seen) -> list[str]:
     rows += [(name, str(version)) for name, version in (plan.get("versions") or {}).items()]
     start = next((entry.data for entry in reversed(seen.events) if entry.data.get("name") == "start"), {})
     if start.get("device"):
-        count = _count_processes(seen.run)
+        count = int(start.get("processes", 1))
         rows.append(("device", str(start["device"]) + (f", {count} processes" if count > 1 else "")))
     for name in ("platform", "cpu"):
         if isinstance(seen.environment.get(name), str):
@@ -364,12 +364,6 @@ def _render_environment(seen: _Seen) -> list[str]:
     if code.get("archive"):
         rows.append(("code", f"{code['archive']}"))
     return ["## Environment", "", *_table(("", ""), rows), "", "All packages: `env.json`.", ""]
-
-
-def _count_processes(run: RunDir) -> int:
-    """Return how many processes the newest attempt had: each has a log of its own."""
-    attempts = run.attempts()
-    return len(list(attempts[-1].path.glob("log.rank*.txt"))) if attempts else 0
 
 
 def _render_attempts(seen: _Seen) -> list[str]:

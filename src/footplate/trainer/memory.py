@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -89,7 +90,21 @@ def get_free_bytes(device: torch.device, limits: Sequence[MemoryLimit] = ()) -> 
             return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return None
     tightest = find_tightest(limits)
-    return None if tightest is None else tightest[0].limit_bytes - tightest[1]
+    rooms = [] if tightest is None else [tightest[0].limit_bytes - tightest[1]]
+    addresses = _get_free_addresses()
+    return min([*rooms, *([] if addresses is None else [addresses])], default=None)
+
+
+def _get_free_addresses(*, proc: Path = Path("/proc")) -> int | None:
+    """Return what ``ulimit -v`` leaves of this process's addresses; None where there is no such limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int((proc / "self" / "statm").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):  # no Linux
+        return None
+    return max(0, limit - pages * resource.getpagesize())
 
 
 def free_memory(device: torch.device) -> None:

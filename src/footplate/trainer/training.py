@@ -86,6 +86,7 @@ def _announce(parts: Parts, journal: Journal) -> None:
         steps_per_epoch=horizon.steps_per_epoch,
         epochs=horizon.num_epochs,
         device=str(parts.device),
+        processes=parts.world.size,
         num_parameters=num_parameters,
     )
 

@@ -58,7 +58,14 @@ def test_the_speed_of_a_resumed_training_is_that_of_its_own_steps(
     """203 steps that an earlier attempt has done in a minute are not done in no time by this one."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     progress = Progress()
-    progress.on_entry(Entry(offset_after=0, time=0.0, kind="event", data={"name": "start", "total_steps": 500}))
+    progress.on_entry(
+        Entry(
+            offset_after=0,
+            time=0.0,
+            kind="event",
+            data={"name": "start", "total_steps": 500, "processes": 2, "device": "cpu"},
+        )
+    )
     progress.on_entry(
         Entry(offset_after=0, time=1.0, kind="event", data={"name": "resume", "step": 203, "checkpoint": "x"})
     )
@@ -67,7 +74,9 @@ def test_the_speed_of_a_resumed_training_is_that_of_its_own_steps(
     assert bar.n == bar.initial == bar.last_print_n == 203
     assert bar.format_dict["rate"] is None, "no step of this attempt is done yet"
     progress.close()
-    assert "goes on from step 203" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "500 steps · on cpu in 2 processes" in told
+    assert "goes on from step 203" in told
 
 
 def test_the_last_words_begin_at_the_error() -> None:

@@ -243,9 +243,7 @@ def test_many_data_files_are_told_by_their_folders(run: RunDir) -> None:
 def test_says_what_it_ran_on_and_from_where_it_goes_on(run: RunDir) -> None:
     attempt = run.new_attempt()
     with Journal(attempt.journal_path()) as journal:
-        journal.event("start", total_steps=5, device="cpu")
-    for rank in range(2):
-        attempt.log_path(rank).write_text("")
+        journal.event("start", total_steps=5, device="cpu", processes=2)
     (run.path / "profile.yaml").write_text("training: {ema: {enabled: true, decay: 0.95}}\n")
     run.write_json("result.json", RESULT)
     page = render_report(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,7 +26,7 @@ from footplate.record.rundir import RunDir
 from footplate.trainer import recovery as recovery_module
 from footplate.trainer.assemble import assemble
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.memory import MemoryLimit
+from footplate.trainer.memory import MemoryLimit, get_free_bytes
 from footplate.trainer.memory_note import MemoryNote
 from footplate.trainer.memory_plan import get_advice, make_recovery, make_surroundings
 from footplate.trainer.progress import Progress
@@ -323,6 +324,18 @@ def test_what_is_kept_outlives_the_attempt() -> None:
     second.load_state_dict(first.state_dict())
     assert second.batch_size == 16
     assert second.state_dict() == first.state_dict()
+
+
+def test_what_is_free_regards_the_limit_of_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With `ulimit -v` an allocation fails although the machine has gigabytes."""
+    cpu = torch.device("cpu")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: {2**40} kB\nMemAvailable: {2**40} kB\n")
+    ample = MemoryLimit(name="the machine", limit_bytes=2**50, folder=meminfo)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert get_free_bytes(cpu, [ample]) == 2**50
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, resource.RLIM_INFINITY))
+    assert get_free_bytes(cpu, [ample]) == 0
 
 
 def test_a_judge_without_a_record_halves_too(monkeypatch: pytest.MonkeyPatch) -> None:
