@@ -38,6 +38,8 @@ from footplate.trainer.interrupt import Interrupt, Preempted
 from footplate.trainer.place import find_place
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from footplate.data.load import LoadedData
 
 __all__ = ["main"]
@@ -199,7 +201,7 @@ def _look(profile: Profile) -> dict[str, Any]:
     else:
         if profile.model.architecture in BUILT_IN_ARCHITECTURES:
             num_parameters = count_parameters(profile.model, data.facts.signature)
-        if num_parameters is None or ":" in profile.training.optimizer:
+        if num_parameters is None or ":" in profile.training.optimizer or profile.transfer_learning.is_on:
             try:
                 num_parameters, has_layers = _build(profile, data, problems)
             except MissingExtraError as error:
@@ -239,7 +241,23 @@ def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -
         build_optimizer(profile.training, model.parameters(), cpu)
     except InputError as error:
         problems.append(_make_problem("training.optimizer", error))
-    return count_model_parameters(model), get_layer_stack(model) is not None
+    num_parameters = count_model_parameters(model)
+    _try_transfer(profile, model, problems)
+    return num_parameters, get_layer_stack(model) is not None
+
+
+def _try_transfer(profile: Profile, model: nn.Module, problems: list[dict[str, str]]) -> None:
+    """Take the pretrained weights and freeze as a training will; note what does not fit."""
+    from footplate.trainer.transfer import make_freezer, take_weights
+
+    settings = profile.transfer_learning
+    if settings.pretrained_model_path and not (profile.base_dir / settings.pretrained_model_path).exists():
+        return  # that is said already
+    try:
+        make_freezer(model, settings, take_weights(model, profile))
+    except InputError as error:
+        key = error.message.partition(":")[0]
+        problems.append(_make_problem(key if key.startswith("transfer_learning.") else "transfer_learning", error))
 
 
 def _make_problem(key: str, error: FootplateError) -> dict[str, str]:

@@ -166,7 +166,9 @@ def _get_cache_file(profile: Profile, versions: Mapping[str, str]) -> Path | Non
     if profile.model.architecture not in BUILT_IN_ARCHITECTURES or ":" in profile.training.optimizer:
         return None
     sources = _get_data_sources(profile)
-    files = [stamp for text in sources.values() if _is_path(text) for stamp in _list_files(profile.base_dir / text)]
+    weights = profile.transfer_learning.pretrained_model_path
+    named = [*(text for text in sources.values() if _is_path(text)), *([weights] if weights else [])]
+    files = [stamp for text in named for stamp in _list_files(profile.base_dir / text)]
     if any(":" in text and not text.startswith("sklearn:") for text in sources.values() if not _is_path(text)):
         return None
     from footplate import __version__

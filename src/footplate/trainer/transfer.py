@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises InputError for anything that could run code when it is read.
     """
+    if path.is_dir():
+        raise InputError(f"{_PATH}: {path} has no model.safetensors", hint="name a file, or the directory of a run")
     if not path.is_file():
         raise InputError(f"{_PATH}: {path} does not exist")
     if path.suffix not in (".safetensors", ".pt", ".pth", ".bin"):
@@ -113,7 +116,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = _find_reason(error)
         if path.suffix == ".safetensors":
             raise InputError(f"{_PATH}: {path} cannot be read: {reason}", hint="is the file whole?") from error
         raise InputError(
@@ -129,6 +132,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not weights:
         raise InputError(f"{_PATH}: {path} holds no weights by name", hint="save model.state_dict()")
     return weights
+
+
+def _find_reason(error: Exception) -> str:
+    """Return why a file was not loaded: what it would call, where torch says it, not how to let it."""
+    called = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+    if called:
+        return f"it holds {called[1]}, which is no tensor"
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}".rstrip(": ")
 
 
 def list_layers(model: nn.Module) -> list[Layer]:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from footplate import worker
-from footplate.profile.facts import Fault
+from footplate.profile.facts import Facts, Fault
+from footplate.profile.lint import lint
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
 from footplate.record.home import get_home
-from footplate.runs.inspect import _parse_fault, inspect
+from footplate.runs.inspect import _get_cache_file, _parse_fault, inspect
 
 
 @pytest.fixture
@@ -157,3 +159,35 @@ def test_an_error_that_reading_the_data_was_not_expected_to_raise_is_a_problem(
     (fault,) = (_parse_fault(value) for value in seen["problems"])
     assert (fault.key, fault.message) == ("data.train_data", "reading the data failed: ZeroDivisionError: by zero")
     assert fault.hint
+
+
+@pytest.mark.parametrize(
+    ("transfer", "key", "says"),
+    [
+        ("pretrained_model_path: other.safetensors", "pretrained_model_path", "has nothing for this network"),
+        ("pretrained_model_path: broken.safetensors", "pretrained_model_path", "cannot be read"),
+        ("freeze_layers: [nosuch]", "freeze_layers", "the network has no layer nosuch"),
+        ("freeze_layers: ['*']", "", "every layer is frozen"),
+    ],
+)
+def test_weights_and_layers_that_do_not_fit_the_network_are_a_problem(
+    folder: Path, transfer: str, key: str, says: str
+) -> None:
+    save_file({"other.weight": np.zeros(3, np.float32)}, folder / "other.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"no")
+    profile = load(folder, f"data: {{train_data: a.npz}}\ntransfer_learning: {{{transfer}}}")
+    (fault,) = (_parse_fault(value) for value in worker._look(profile)["problems"])
+    assert fault.key == f"transfer_learning.{key}".rstrip(".")
+    assert says in fault.message
+    assert fault.hint
+    found = lint(profile, Facts(problems=(fault,)))
+    assert any(one.code == "transfer-learning" and says in one.message for one in found.findings)
+
+
+def test_other_pretrained_weights_are_looked_at_again(folder: Path) -> None:
+    weights = folder / "w.safetensors"
+    text = "data: {train_data: a.npz}\ntransfer_learning: {pretrained_model_path: w.safetensors}"
+    save_file({"layers.0.bias": np.zeros(128, np.float32)}, weights)
+    before = _get_cache_file(load(folder, text), {})
+    weights.write_bytes(b"no")
+    assert _get_cache_file(load(folder, text), {}) != before

@@ -101,15 +101,19 @@ def test_a_pt_that_could_run_code_is_refused_with_the_reason(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"whole.pt is refused: it does not load with weights_only=True") as caught:
         read_weights(tmp_path / "whole.pt")
     assert "safetensors.torch.save_file" in caught.value.hint
+    assert caught.value.message.endswith("test_transfer.Network, which is no tensor")
+    assert "False" not in caught.value.message  # torch tells how to run the code all the same
 
 
 def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     (tmp_path / "a.onnx").write_bytes(b"no")
+    (tmp_path / "folder").mkdir()
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     torch.save([1, 2], tmp_path / "list.pt")
     for name, words in (
         ("missing.safetensors", "does not exist"),
+        ("folder", "has no model.safetensors"),
         ("broken.safetensors", "cannot be read"),
         ("a.onnx", "of no kind that is read"),
         ("other.safetensors", "has nothing for this network; it has other.weight, the network has embedding.weight"),

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from footplate.profile.facts import Facts
 from footplate.profile.findings import Severity
+from footplate.profile.lint.data import check_problem
 from footplate.profile.lint.rule import Hit, Rule, find_horizon
 from footplate.profile.model import Profile
 from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
@@ -74,18 +75,19 @@ def check_augmentation(profile: Profile, facts: Facts) -> Iterator[Hit]:
                 )
 
 
-def check_transfer(profile: Profile, _: Facts) -> Iterator[Hit]:
+def check_transfer(profile: Profile, facts: Facts) -> Iterator[Hit]:
     """What is loaded and what is frozen do not go together.
 
     Layers thaw at the epochs of `unfreeze_schedule`, and only with `strategy: gradual_unfreezing`. Freezing keeps
     weights as they are, which is for weights that were trained. Weights are read from safetensors, or from a `.pt` that
-    loads without running code.
+    loads without running code. Both are tried before anything starts: the weights and the layers must be the network's.
 
     To mend it, do what the finding says.
     """
     settings = profile.transfer_learning
     if not settings.is_on:
         return
+    yield from check_problem(_TRANSFER)(profile, facts)
     path = settings.pretrained_model_path
     freezes = bool(settings.freeze_layers or settings.freeze_until_layer) or settings.strategy != "full"
     if path and PurePath(path).suffix not in ("", *_KINDS):
