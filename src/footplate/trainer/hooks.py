@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from footplate.errors import InputError
+from footplate.errors import InputError, RecordError
 from footplate.profile.sections.training import EarlyStopping
 from footplate.record.files import link_or_copy
 from footplate.record.journal import Journal
@@ -26,6 +26,8 @@ __all__ = ["BestWeights", "Hook", "JournalWriter", "LogWriter", "StopEarly", "ch
 _LINE_EVERY_S = 2.0
 _WRITE_EVERY_S = 2.0
 """The best weights of so long a time are lost when the process is killed; a request to stop loses nothing."""
+_WRITE_AGAIN_S = 30.0
+"""After the best weights could not be written, it is not tried for so much longer."""
 _log = logging.getLogger("footplate")
 
 
@@ -181,8 +183,16 @@ class BestWeights(Hook):
             self._written_at = time.monotonic()
 
     def _write_if_due(self) -> None:
-        if self._is_due():
+        """Write them when it is time; a disk that is full now may have room later, and a checkpoint takes them too."""
+        if self._waiting is None or not self._is_due():
+            return
+        try:
             self.write()
+        except RecordError as error:
+            # The training goes on to change those that are not copies.
+            self._waiting = {name: tensor.clone() for name, tensor in self._waiting.items()}
+            self._written_at = time.monotonic() + _WRITE_AGAIN_S
+            _log.warning("best weights: %s; they are kept in memory, and it is tried again", error.message)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._written_at >= _WRITE_EVERY_S

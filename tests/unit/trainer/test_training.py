@@ -319,6 +319,27 @@ def test_a_disk_that_is_full_keeps_the_older_weights(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_best_weights_that_cannot_be_written_wait_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        frequent = _Frequent(tmp_path / "model.safetensors", journal)
+        frequent.path.touch()
+        frequent.model.weight.data = torch.zeros(300, 300)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what a full disk is to one file
+        try:
+            frequent.improve(3.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        frequent.model.weight.data.fill_(9.0)  # a later step
+        assert frequent.path.stat().st_size == 0
+        assert "the weights cannot be written" in caplog.text
+        waiting = frequent.best.hand_over(tmp_path / "best.safetensors")
+        assert waiting is not None
+        assert float(waiting["weight"][0, 0]) == 3.0
+        frequent.best.write()
+        assert frequent.get_written() == 3.0
+
+
 def test_metrics_that_do_not_fit_the_task_are_said_to_be_left_out(
     train: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
