@@ -16,9 +16,9 @@ import torch
 
 from footplate.data.load import load_data
 from footplate.profile.load import load_profile_text
-from footplate.trainer.agreement import Agreement
 from footplate.trainer.assemble import assemble
-from footplate.trainer.world import World, open_world
+from footplate.trainer.distributed.agreement import Agreement
+from footplate.trainer.distributed.world import World, open_world
 
 PROFILE = """
 model: {{hidden_size: {width}, num_layers: 2}}

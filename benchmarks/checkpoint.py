@@ -28,10 +28,10 @@ from footplate.profile.load import load_profile_text
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import Parts, assemble
-from footplate.trainer.checkpoint import Checkpointer, Watched
+from footplate.trainer.checkpoints.checkpoint import Checkpointer, Watched
+from footplate.trainer.checkpoints.saver import Saver, make_saver
 from footplate.trainer.hooks import BestWeights
 from footplate.trainer.progress import Progress
-from footplate.trainer.saver import Saver, make_saver
 
 LIMIT = 0.15
 """Allowed ratio to a save that stops the training."""

@@ -23,10 +23,10 @@ import torch
 from torch import nn
 
 from footplate.record.journal import Journal
-from footplate.trainer.memory import find_limits, find_tightest
+from footplate.trainer.memory.limits import find_limits, find_tightest
+from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.monitors.layers import LayerWatch
 from footplate.trainer.progress import Progress
-from footplate.trainer.rewind import Rewinder
 
 LIMIT = 1.01
 """Allowed ratio of a step of about a millisecond with the monitors to one without."""

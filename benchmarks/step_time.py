@@ -37,14 +37,14 @@ from footplate.profile.facts import DataFacts
 from footplate.profile.load import load_profile_text
 from footplate.record.journal import Journal
 from footplate.trainer.assemble import assemble
+from footplate.trainer.checkpoints.saver import Saver
 from footplate.trainer.hooks import Hook, JournalWriter, LogWriter
 from footplate.trainer.loop import Loop, run_loop
-from footplate.trainer.memory import find_limits
+from footplate.trainer.memory.limits import find_limits
+from footplate.trainer.memory.recovery import Recovery, Surroundings
 from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
-from footplate.trainer.recovery import Recovery, Surroundings
-from footplate.trainer.saver import Saver
 
 NUM_SAMPLES, NUM_FEATURES, NUM_CLASSES, BATCH = 8192, 784, 10, 64
 LIMITS = {256: 1.05, 1024: 1.03}

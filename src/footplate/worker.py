@@ -32,10 +32,10 @@ from footplate.record.exit_codes import CHECKPOINTED, CONFIG_ERROR, DONE, FAILED
 from footplate.record.files import write_json
 from footplate.record.home import get_home
 from footplate.record.rundir import Attempt, RunDir
+from footplate.trainer.distributed.place import find_place
 from footplate.trainer.ending import leave_word, send_output_to_rank_log
 from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.interrupt import Interrupt, Preempted
-from footplate.trainer.place import find_place
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,9 +126,9 @@ def _train_attempt(run: RunDir, attempt: Attempt, profile: Profile, rank: int, i
 
         run.write_json("data.json", fingerprint(profile))
     with _torch_needed():
+        from footplate.trainer.distributed.world import open_world
         from footplate.trainer.ranks import open_journal
         from footplate.trainer.training import train_model
-        from footplate.trainer.world import open_world
     with open_journal(attempt, rank) as journal, open_world(profile) as world:
         journal.event("data", found=list(data.found))
         result = train_model(profile, data, run, journal, interrupt, world)
@@ -158,8 +158,8 @@ def _measure(arguments: list[str], interrupt: Interrupt) -> int:
     _start_logging(profile)
     data = _load_data(profile)
     with _torch_needed():
+        from footplate.trainer.distributed.world import open_world
         from footplate.trainer.probe import measure_steps
-        from footplate.trainer.world import open_world
     with open_world(profile) as world:
         result = measure_steps(profile, data, interrupt, world)
     if world.is_first:
@@ -225,7 +225,7 @@ def _build(profile: Profile, data: LoadedData, problems: list[dict[str, str]]) -
         import torch
 
         from footplate.trainer.architectures import build_model, count_model_parameters, get_layer_stack
-        from footplate.trainer.feed import Feed
+        from footplate.trainer.loading.feed import Feed
         from footplate.trainer.optim import build_optimizer
         from footplate.trainer.task import check_model_fits, make_task
     cpu = torch.device("cpu")

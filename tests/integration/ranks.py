@@ -24,14 +24,14 @@ from footplate.profile.load import load_profile_text
 from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
 from footplate.trainer.assemble import Parts, assemble
-from footplate.trainer.feed import Feed
+from footplate.trainer.checkpoints.sharded_state import copy_state, load_state
+from footplate.trainer.checkpoints.state_files import write_tensors
+from footplate.trainer.distributed.sharding import find_order, gather_weights, gather_whole, restore_order
+from footplate.trainer.distributed.world import World, open_world
+from footplate.trainer.loading.feed import Feed
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.sharded_state import copy_state, load_state
-from footplate.trainer.sharding import find_order, gather_weights, gather_whole, restore_order
-from footplate.trainer.state_files import write_tensors
 from footplate.trainer.weights import get_weights
-from footplate.trainer.world import World, open_world
 
 MLP = """
 model: {architecture: mlp, hidden_size: 16, num_layers: 3}

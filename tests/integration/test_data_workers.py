@@ -24,9 +24,9 @@ from footplate.data.augment import Augmenter
 from footplate.data.load import load_data
 from footplate.errors import DataError, InputError, RunFailedError
 from footplate.profile.load import load_profile_text
-from footplate.trainer.feed import Feed, Step
-from footplate.trainer.workers import Loading, choose_loading
-from footplate.trainer.world import World
+from footplate.trainer.distributed.world import World
+from footplate.trainer.loading.feed import Feed, Step
+from footplate.trainer.loading.workers import Loading, choose_loading
 
 CPU = torch.device("cpu")
 AUGMENTER = Augmenter(noise_std=0.1, max_angle=0.4, layout="HW")

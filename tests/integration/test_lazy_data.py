@@ -16,8 +16,8 @@ from footplate.data import json_lines, rows
 from footplate.data.arrays import ArraySet
 from footplate.data.load import load_data
 from footplate.profile.load import load_profile_text
-from footplate.trainer.feed import Feed
-from footplate.trainer.workers import Loading
+from footplate.trainer.loading.feed import Feed
+from footplate.trainer.loading.workers import Loading
 
 RNG = np.random.default_rng(0)
 

@@ -173,7 +173,7 @@ _FILLS = """
 import time
 import torch
 from torch import nn
-from footplate.trainer.memory import find_limits, find_tightest
+from footplate.trainer.memory.limits import find_limits, find_tightest
 from footplate.trainer.monitors.memory_guard import MemoryGuard
 
 looks = [0]

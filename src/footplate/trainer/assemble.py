@@ -14,20 +14,20 @@ from footplate.profile.model import Profile
 from footplate.profile.schedule import get_learning_rate
 from footplate.trainer.architectures import build_model
 from footplate.trainer.device import choose_device
+from footplate.trainer.distributed.parallel import fit_optimizer, make_parallel, seed_processes, spread
+from footplate.trainer.distributed.world import ALONE, World
 from footplate.trainer.ema import WeightMean, make_weight_mean
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.feed import Feed
+from footplate.trainer.loading.feed import Feed
+from footplate.trainer.loading.workers import choose_loading
 from footplate.trainer.metrics import choose_metrics
 from footplate.trainer.optim import build_optimizer
-from footplate.trainer.parallel import fit_optimizer, make_parallel, seed_processes, spread
 from footplate.trainer.precision import Precision
 from footplate.trainer.reproducible import set_seeds, set_up_torch
 from footplate.trainer.speed import compile_network, order_channels
 from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
 from footplate.trainer.transfer import Freezer, make_freezer, take_weights
-from footplate.trainer.workers import choose_loading
-from footplate.trainer.world import ALONE, World
 
 __all__ = ["Parts", "assemble"]
 

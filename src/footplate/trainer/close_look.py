@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from footplate.trainer.feed import Batch, Step
+from footplate.trainer.loading.feed import Batch, Step
 from footplate.trainer.stepper import Stepper
 
 __all__ = ["describe_tensor", "look_at_step"]

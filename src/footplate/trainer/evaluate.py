@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from footplate.errors import DataError
 from footplate.profile.tasks import IGNORED
-from footplate.trainer.feed import Feed
+from footplate.trainer.distributed.world import World
+from footplate.trainer.loading.feed import Feed
+from footplate.trainer.memory.recovery import EvaluationSize
 from footplate.trainer.metrics import Metrics, State, make_metrics
 from footplate.trainer.precision import Precision
-from footplate.trainer.recovery import EvaluationSize
 from footplate.trainer.task import Task
-from footplate.trainer.world import World
 
 __all__ = ["Evaluation", "Judge"]
 

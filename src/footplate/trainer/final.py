@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from footplate.profile.sections.post_training import FinalEvaluation
 from footplate.trainer.device import synchronize
+from footplate.trainer.distributed.sharding import is_sharded
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.feed import Feed
-from footplate.trainer.sharding import is_sharded
+from footplate.trainer.loading.feed import Feed
 
 __all__ = ["FinalResult", "get_size_mb", "judge_finally", "measure_latency_ms"]
 

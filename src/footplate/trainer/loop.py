@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from footplate.trainer.checkpoints.saver import Saver
 from footplate.trainer.evaluate import Evaluation
-from footplate.trainer.feed import Feed
 from footplate.trainer.hooks import Hook
+from footplate.trainer.loading.feed import Feed
+from footplate.trainer.memory.recovery import Recovery
 from footplate.trainer.meter import Meter
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.recovery import Recovery
-from footplate.trainer.saver import Saver
 from footplate.trainer.schedule import IsDue
 from footplate.trainer.stepper import Stepper
 

@@ -22,10 +22,10 @@ from footplate.record.rundir import RunDir
 from footplate.trainer.architectures import count_model_parameters
 from footplate.trainer.assemble import Parts
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.memory import MemoryLimit, find_limits
-from footplate.trainer.memory_note import NAME, MemoryNote, find_note
+from footplate.trainer.memory.limits import MemoryLimit, find_limits
+from footplate.trainer.memory.note import NAME, MemoryNote, find_note
+from footplate.trainer.memory.recovery import EvaluationSize, Recovery, Surroundings
 from footplate.trainer.progress import Progress
-from footplate.trainer.recovery import EvaluationSize, Recovery, Surroundings
 
 __all__ = ["get_advice", "guard_judge", "make_recovery", "make_surroundings"]
 

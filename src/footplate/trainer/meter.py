@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from footplate.errors import RunFailedError
-from footplate.trainer.world import ALONE, World
+from footplate.trainer.distributed.world import ALONE, World
 
 __all__ = ["Meter", "Reading"]
 

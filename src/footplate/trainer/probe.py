@@ -11,11 +11,11 @@ from footplate.data.load import LoadedData
 from footplate.profile.model import Profile
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.device import synchronize
+from footplate.trainer.distributed.world import ALONE, World
 from footplate.trainer.energy import EnergyMeter
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.world import ALONE, World
 
 __all__ = ["measure_steps"]
 

@@ -15,12 +15,12 @@ from torch import nn
 
 from footplate.record.journal import Journal
 from footplate.record.rundir import Attempt
-from footplate.trainer.agreement import Agreement
 from footplate.trainer.assemble import Parts
+from footplate.trainer.distributed.agreement import Agreement
+from footplate.trainer.distributed.world import World
 from footplate.trainer.hooks import Hook
 from footplate.trainer.meter import Reading
 from footplate.trainer.progress import Progress
-from footplate.trainer.world import World
 
 __all__ = ["RankJournal", "StepTimes", "open_journal", "watch_ranks"]
 

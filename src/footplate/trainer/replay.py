@@ -19,12 +19,12 @@ from footplate.profile.model import Profile
 from footplate.record.journal_reader import read_metrics
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import Parts, assemble
-from footplate.trainer.checkpoint import restore_before
+from footplate.trainer.checkpoints.checkpoint import restore_before
 from footplate.trainer.close_look import look_at_step
-from footplate.trainer.feed import Step
+from footplate.trainer.loading.feed import Step
+from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
-from footplate.trainer.rewind import Rewinder
 
 __all__ = ["load_replayed", "replay_step"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from footplate.trainer.distributed.parallel import Parallel
 from footplate.trainer.failure import is_out_of_memory
-from footplate.trainer.feed import Batch, Step
-from footplate.trainer.parallel import Parallel
+from footplate.trainer.loading.feed import Batch, Step
 from footplate.trainer.precision import Precision
 from footplate.trainer.task import Task
 

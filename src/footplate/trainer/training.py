@@ -12,29 +12,29 @@ from footplate.data.load import LoadedData
 from footplate.profile.model import Profile
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
-from footplate.trainer.agreement import Agreement
 from footplate.trainer.architectures import count_model_parameters, get_model_section
 from footplate.trainer.assemble import Parts, assemble
-from footplate.trainer.checkpoint import Checkpointer, Stateful, Watched, resume
+from footplate.trainer.checkpoints.checkpoint import Checkpointer, Stateful, Watched, resume
+from footplate.trainer.checkpoints.saver import make_saver
 from footplate.trainer.device import describe_device
+from footplate.trainer.distributed.agreement import Agreement
+from footplate.trainer.distributed.world import ALONE, World
 from footplate.trainer.drill import make_strikes
 from footplate.trainer.ending import note_step
-from footplate.trainer.feed import Feed
 from footplate.trainer.final import FinalResult, judge_finally
 from footplate.trainer.hooks import BestWeights, Hook, JournalWriter, LogWriter, StopEarly, choose_monitor
 from footplate.trainer.interrupt import Interrupt
+from footplate.trainer.loading.feed import Feed
 from footplate.trainer.loop import Loop, run_loop
-from footplate.trainer.memory import get_peak_gb
+from footplate.trainer.memory.limits import get_peak_gb
 from footplate.trainer.memory_plan import guard_judge, make_recovery, make_surroundings
 from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
 from footplate.trainer.progress import Progress
 from footplate.trainer.ranks import watch_ranks
-from footplate.trainer.saver import make_saver
 from footplate.trainer.schedule import make_is_due, make_timer
 from footplate.trainer.step_hooks import make_step_hooks
 from footplate.trainer.weights import load_weights, save_description, save_from_first
-from footplate.trainer.world import ALONE, World
 
 __all__ = ["train_model"]
 

@@ -20,9 +20,9 @@ from footplate.errors import NotFoundError, RecordError
 from footplate.profile.facts import Signature
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures import build_network
-from footplate.trainer.sharding import gather_weights, is_sharded, scatter_weights
+from footplate.trainer.distributed.sharding import gather_weights, is_sharded, scatter_weights
+from footplate.trainer.distributed.world import World
 from footplate.trainer.task import Task
-from footplate.trainer.world import World
 
 __all__ = [
     "copy_weights",

@@ -18,9 +18,9 @@ from footplate.data.load import load_data
 from footplate.profile.load import load_profile_text
 from footplate.record.journal import Journal, Point, read_events, read_metrics
 from footplate.record.rundir import RunDir
+from footplate.trainer.distributed.world import World
 from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.training import train_model
-from footplate.trainer.world import World
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from footplate.trainer.agreement import Agreement
-from footplate.trainer.world import World
+from footplate.trainer.distributed.agreement import Agreement
+from footplate.trainer.distributed.world import World
 
 
 class _Work:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from footplate.data.arrays import ArraySet
-from footplate.trainer.feed import Feed
-from footplate.trainer.world import World
+from footplate.trainer.distributed.world import World
+from footplate.trainer.loading.feed import Feed
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import pytest
 
 from footplate.errors import InputError
 from footplate.profile.model import Profile
-from footplate.trainer.place import Place, count_threads, find_place
+from footplate.trainer.distributed.place import Place, count_threads, find_place
 
 LAUNCHED = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
 

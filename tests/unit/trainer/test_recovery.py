@@ -23,15 +23,15 @@ from footplate.record.cause import Cause
 from footplate.record.journal import Journal, read_events
 from footplate.record.receipt import make_receipt, write_receipt
 from footplate.record.rundir import RunDir
-from footplate.trainer import recovery as recovery_module
 from footplate.trainer.assemble import assemble
 from footplate.trainer.evaluate import Judge
-from footplate.trainer.memory import MemoryLimit, get_free_bytes
-from footplate.trainer.memory_note import MemoryNote
+from footplate.trainer.memory import recovery as recovery_module
+from footplate.trainer.memory.limits import MemoryLimit, get_free_bytes
+from footplate.trainer.memory.note import MemoryNote
+from footplate.trainer.memory.recovery import Recovery
+from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.memory_plan import get_advice, make_recovery, make_surroundings
 from footplate.trainer.progress import Progress
-from footplate.trainer.recovery import Recovery
-from footplate.trainer.rewind import Rewinder
 
 Train = Callable[..., Any]
 

@@ -18,11 +18,11 @@ from footplate.errors import RecordError
 from footplate.profile.load import load_profile_text
 from footplate.record.files import read_json
 from footplate.record.journal import Journal, read_journal
-from footplate.trainer import saver as saver_module
+from footplate.trainer.checkpoints import saver as saver_module
+from footplate.trainer.checkpoints.saver import CheckpointSaver
+from footplate.trainer.checkpoints.state_files import join_state, split_state, write_json_file, write_tensors
+from footplate.trainer.distributed.world import World
 from footplate.trainer.progress import Progress
-from footplate.trainer.saver import CheckpointSaver
-from footplate.trainer.state_files import join_state, split_state, write_json_file, write_tensors
-from footplate.trainer.world import World
 
 
 class Clock:

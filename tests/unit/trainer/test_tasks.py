@@ -20,14 +20,14 @@ from footplate.errors import DataError, InputError
 from footplate.profile.facts import DataFacts, TaskKind
 from footplate.profile.sections.training import MixedPrecision, Training
 from footplate.profile.tasks import TASKS
+from footplate.trainer.distributed.parallel import Parallel
+from footplate.trainer.distributed.world import World
 from footplate.trainer.evaluate import Evaluation, Judge
-from footplate.trainer.feed import Feed
+from footplate.trainer.loading.feed import Feed
 from footplate.trainer.metrics import choose_metrics, make_metrics
-from footplate.trainer.parallel import Parallel
 from footplate.trainer.precision import Precision
 from footplate.trainer.stepper import Stepper, StepResult
 from footplate.trainer.task import Task, check_model_fits, make_task
-from footplate.trainer.world import World
 
 RunRanks = Callable[[int, Callable[[Any], Any]], list[Any]]
 KINDS: tuple[TaskKind, ...] = (

@@ -13,7 +13,7 @@ import torch
 
 from footplate.record.cause import Cause, Ending, classify_ending
 from footplate.record.journal import Journal, read_journal
-from footplate.trainer import memory
+from footplate.trainer.memory import limits as memory
 from footplate.trainer.monitors import heat as heat_module
 from footplate.trainer.monitors import stall as stall_module
 from footplate.trainer.monitors.heat import HeatLimits, HeatWatch, find_sensor
@@ -122,7 +122,7 @@ def test_one_that_waits_for_another_lets_that_one_speak_first(
     ("file", "place"),
     [
         ("site-packages/torch/distributed/distributed_c10d.py", "the exchange with the other processes"),
-        ("footplate/trainer/feed.py", "data loading"),
+        ("footplate/trainer/loading/feed.py", "data loading"),
         ("footplate/trainer/evaluate.py", "an evaluation"),
         ("footplate/trainer/stepper.py", "the forward pass"),
         ("elsewhere.py", "a place that is not known"),

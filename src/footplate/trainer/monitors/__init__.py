@@ -10,6 +10,7 @@ from footplate.record.journal import Journal
 from footplate.record.rundir import Attempt
 from footplate.trainer.assemble import Parts
 from footplate.trainer.hooks import Hook
+from footplate.trainer.memory.recovery import Recovery, Surroundings
 from footplate.trainer.monitors.batch_size import BatchSizeWriter
 from footplate.trainer.monitors.heat import HeatLimits, HeatWatch, find_sensor
 from footplate.trainer.monitors.layers import LayerWatch
@@ -17,7 +18,6 @@ from footplate.trainer.monitors.memory_guard import INTERVAL_S, MemoryGuard
 from footplate.trainer.monitors.stall import StallWatch, end_attempt
 from footplate.trainer.monitors.throughput import make_throughput_writer
 from footplate.trainer.monitors.watchman import Look, Watchman
-from footplate.trainer.recovery import Recovery, Surroundings
 
 __all__ = ["Monitors", "make_monitors"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from footplate.record.journal import Journal
 from footplate.trainer.hooks import Hook
+from footplate.trainer.memory.recovery import Recovery
 from footplate.trainer.meter import Reading
 from footplate.trainer.progress import Progress
-from footplate.trainer.recovery import Recovery
 
 __all__ = ["BatchSizeWriter"]
 

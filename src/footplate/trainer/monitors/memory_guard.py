@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from footplate.quantities import format_size
-from footplate.trainer.memory import MemoryLimit, find_tightest
-from footplate.trainer.recovery import Recovery
+from footplate.trainer.memory.limits import MemoryLimit, find_tightest
+from footplate.trainer.memory.recovery import Recovery
 
 __all__ = ["INTERVAL_S", "MemoryGuard"]
 

@@ -28,12 +28,15 @@ __all__ = ["StallWatch", "describe_place", "end_attempt"]
 _FIRST_STEP_S = 300.0
 """What the first step may take at least: it may compile, read ahead and wait for the other processes."""
 _PLACES = (
-    ("the exchange with the other processes", ("torch/distributed/", "trainer/world.py", "trainer/agreement.py")),
-    ("data loading", ("trainer/feed.py", "trainer/workers.py", "trainer/sharing.py", "footplate/data/")),
+    (
+        "the exchange with the other processes",
+        ("torch/distributed/", "trainer/distributed/world.py", "trainer/distributed/agreement.py"),
+    ),
+    ("data loading", ("trainer/loading/", "footplate/data/")),
     ("the backward pass", ("torch/autograd/",)),
     ("the update of the weights", ("torch/optim/",)),
     ("an evaluation", ("trainer/evaluate.py", "trainer/metrics/")),
-    ("a checkpoint", ("trainer/saver.py", "trainer/checkpoint", "trainer/weights.py")),
+    ("a checkpoint", ("trainer/checkpoints/", "trainer/weights.py")),
     ("waiting for the device", ("trainer/meter.py",)),
     ("the forward pass", ("trainer/stepper.py",)),
 )

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from footplate.record.journal import Journal
 from footplate.trainer.assemble import Parts
-from footplate.trainer.feed import Feed
 from footplate.trainer.hooks import Hook
+from footplate.trainer.loading.feed import Feed
 from footplate.trainer.meter import Reading
 from footplate.trainer.progress import Progress
 

@@ -36,18 +36,24 @@ from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
 from footplate.trainer.architectures import get_model_section
 from footplate.trainer.assemble import Parts
-from footplate.trainer.hooks import BestWeights
-from footplate.trainer.progress import Progress
-from footplate.trainer.random_state import get_random_state, seed_after_resume, set_random_state
-from footplate.trainer.rest_state import (
+from footplate.trainer.checkpoints.random_state import get_random_state, seed_after_resume, set_random_state
+from footplate.trainer.checkpoints.rest_state import (
     check_optimizer,
     get_network_rest,
     get_optimizer_rest,
     set_network_rest,
     set_optimizer_rest,
 )
-from footplate.trainer.sharded_state import LocalState, copy_state, load_state
-from footplate.trainer.state_files import join_state, load_tensors, split_state, write_json_file, write_tensors
+from footplate.trainer.checkpoints.sharded_state import LocalState, copy_state, load_state
+from footplate.trainer.checkpoints.state_files import (
+    join_state,
+    load_tensors,
+    split_state,
+    write_json_file,
+    write_tensors,
+)
+from footplate.trainer.hooks import BestWeights
+from footplate.trainer.progress import Progress
 
 __all__ = ["Checkpointer", "Contents", "Stateful", "Watched", "restore", "restore_before", "resume"]
 

@@ -21,10 +21,10 @@ from footplate.errors import InputError
 from footplate.profile.mesh import Mesh, get_mesh
 from footplate.profile.model import Profile
 from footplate.trainer.architectures import get_layer_stack
+from footplate.trainer.distributed.sharding import clip_grad_norm, get_mesh_of
+from footplate.trainer.distributed.tensor_parallel import split_layers
+from footplate.trainer.distributed.world import ALONE, World
 from footplate.trainer.reproducible import set_seeds
-from footplate.trainer.sharding import clip_grad_norm, get_mesh_of
-from footplate.trainer.tensor_parallel import split_layers
-from footplate.trainer.world import ALONE, World
 
 __all__ = ["Parallel", "fit_optimizer", "make_parallel", "seed_processes", "spread"]
 

@@ -31,7 +31,7 @@ from footplate.errors import FootplateError, InputError, RunFailedError
 from footplate.profile.architectures import find_image_layout
 from footplate.profile.model import Profile
 from footplate.trainer.failure import describe_failure, is_out_of_memory
-from footplate.trainer.sharing import SharedArrays
+from footplate.trainer.loading.sharing import SharedArrays
 
 __all__ = ["Loading", "Reader", "StepPlace", "Workers", "choose_loading"]
 

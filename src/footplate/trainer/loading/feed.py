@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from footplate.data.arrays import ArraySet
-from footplate.trainer.workers import Loading, Reader, StepPlace, Workers
-from footplate.trainer.world import ALONE, World
+from footplate.trainer.distributed.world import ALONE, World
+from footplate.trainer.loading.workers import Loading, Reader, StepPlace, Workers
 
 __all__ = ["Batch", "Feed", "Step"]
 

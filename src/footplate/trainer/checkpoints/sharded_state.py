@@ -24,9 +24,9 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from torch.optim import Optimizer
 
 from footplate.errors import InputError, RecordError
-from footplate.trainer.parallel import Parallel
-from footplate.trainer.sharding import find_order
-from footplate.trainer.state_files import join_state, split_state
+from footplate.trainer.checkpoints.state_files import join_state, split_state
+from footplate.trainer.distributed.parallel import Parallel
+from footplate.trainer.distributed.sharding import find_order
 
 __all__ = ["FILES", "LocalState", "copy_state", "load_state"]
 

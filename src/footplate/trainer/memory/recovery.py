@@ -13,8 +13,8 @@ import torch
 from footplate.errors import MemoryExhaustedError
 from footplate.record.journal import Journal
 from footplate.trainer.failure import is_out_of_memory
-from footplate.trainer.feed import Step
-from footplate.trainer.memory import (
+from footplate.trainer.loading.feed import Step
+from footplate.trainer.memory.limits import (
     MemoryLimit,
     Shortage,
     describe_shortage,
@@ -22,9 +22,9 @@ from footplate.trainer.memory import (
     free_memory,
     get_free_bytes,
 )
-from footplate.trainer.memory_note import MemoryNote
+from footplate.trainer.memory.note import MemoryNote
+from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.progress import Progress
-from footplate.trainer.rewind import Rewinder
 from footplate.trainer.stepper import Stepper, StepResult, UpdateFailedError
 
 __all__ = ["EvaluationSize", "Recovery", "Surroundings"]

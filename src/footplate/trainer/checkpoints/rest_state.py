@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from footplate.errors import InputError, RecordError
-from footplate.trainer.state_files import split_state
+from footplate.trainer.checkpoints.state_files import split_state
 
 __all__ = ["check_optimizer", "get_network_rest", "get_optimizer_rest", "set_network_rest", "set_optimizer_rest"]
 

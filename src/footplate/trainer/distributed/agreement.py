@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
+from footplate.trainer.distributed.world import World
 from footplate.trainer.schedule import IsDue
-from footplate.trainer.world import World
 
 __all__ = ["Agreement"]
 

@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from footplate.errors import FootplateError, InputError, RunFailedError
 from footplate.profile.model import Profile
 from footplate.trainer.device import choose_device
-from footplate.trainer.place import Place, count_threads, find_place
+from footplate.trainer.distributed.place import Place, count_threads, find_place
 
 __all__ = ["ALONE", "World", "open_world"]
 

@@ -15,7 +15,7 @@ from footplate.profile.model import Profile
 from footplate.quantities import format_duration, format_size
 from footplate.record.journal import Journal
 from footplate.trainer.assemble import Parts
-from footplate.trainer.checkpoint import Checkpointer, Contents
+from footplate.trainer.checkpoints.checkpoint import Checkpointer, Contents
 from footplate.trainer.hooks import BestWeights
 from footplate.trainer.progress import Progress
 from footplate.trainer.schedule import IsDue
