@@ -98,7 +98,10 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
             say(piece)
     if last_words:
         say()
-    for line in wrap(f"{run.id} {describe_end(status, num_steps=result.get('steps'))}", hang=2):
+    told = describe_end(status, num_steps=result.get("steps"))
+    if last_words and last_words[0].startswith("error: "):  # it was just shown
+        told = told.replace(f"; {last_words[0].removeprefix('error: ')}", "")
+    for line in wrap(f"{run.id} {told}", hang=2):
         say(line)
     for name, value in _choose_metrics(result.get("metrics") or {}):
         say(f"  {name:<22} {format_value(value)}")
