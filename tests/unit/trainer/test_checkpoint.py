@@ -275,6 +275,15 @@ def test_a_training_that_has_ended_can_be_made_longer(go: Go) -> None:
     assert (run.artifacts / "last.safetensors").read_bytes() == (whole.artifacts / "last.safetensors").read_bytes()
 
 
+def test_a_training_that_stopped_early_goes_on_once_that_is_switched_off(go: Go) -> None:
+    run, stopping = make_run(), "training.early_stopping={enabled: true, patience: 1, min_delta: 9.0}"
+    saving = "training.checkpointing={frequency: 5}"
+    assert go(run, stopping, saving)["stopped_by"] == "early_stopping"
+    assert go(run, stopping, saving)["stopped_by"] == "early_stopping"
+    assert go(run, saving)["stopped_by"] == "max_epochs"
+    assert get_event(run, "resume")["step"] == 10
+
+
 def test_a_training_that_has_ended_ends_again_at_once(go: Go) -> None:
     whole, run = make_run(), make_run()
     go(whole)

@@ -289,7 +289,7 @@ def resume(parts: Parts, progress: Progress, run: RunDir, journal: Journal, watc
     restore(checkpoint, parts, progress, run, watched)
     if progress.step >= parts.horizon.total_steps:
         progress.stopped_by = parts.horizon.ends_by
-    elif progress.stopped_by != "early_stopping":
+    elif progress.stopped_by != "early_stopping" or not parts.profile.training.early_stopping.enabled:
         progress.stopped_by = ""  # the training was made longer since
     journal.rewind(progress.step)
     journal.event("resume", step=progress.step, checkpoint=str(checkpoint.path), skipped=told)
