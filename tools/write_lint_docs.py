@@ -125,7 +125,8 @@ def make_facts(changes: Mapping[str, Any]) -> Facts:
     data = None if "data" in changes and changes["data"] is None else {**BASE_DATA, **changes.get("data", {})}
     device = None if "device" in changes and changes["device"] is None else {**BASE_DEVICE, **changes.get("device", {})}
     if data is not None:
-        data["classes"] = [str(number) for number in range(data["classes"])]
+        if isinstance(data["classes"], int):
+            data["classes"] = [str(number) for number in range(data["classes"])]
         data = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     if device is not None:
         device["gpus"] = tuple((name, memory) for name, memory in device["gpus"])

@@ -212,6 +212,30 @@ _SEEN = """The {what} cannot be used as the profile describes {it}.
     To mend it, do what the message says, and type `footplate plan` again.
     """
 
+
+def check_void_class(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """A number that usually means "no class" is learnt as a class.
+
+    In the masks of many data sets 255 marks pixels that nobody has judged, such as borders. Beside classes that are
+    numbered from 0 it is taken for one more class unless `data.ignored_class` names it. In masks of 0 and 255 alone it
+    is a class.
+
+    To mend it, set `data.ignored_class: 255`; where 255 is a class, leave it: the warning stops nothing.
+    """
+    data = get_data(facts)
+    classes = data.classes
+    if data.kind != "segmentation" or profile.data.ignored_class is not None or len(classes) < 3:
+        return
+    if classes[-1] == "255" and classes[-2] != "254":
+        yield Hit(
+            path="data.train_data",
+            also=("data.ignored_class",),
+            message=f"255 is learnt as one of {len(classes)} classes ({classes[0]}, {classes[1]} … 255); in masks it often "
+            "means no class",
+            fix="set data.ignored_class: 255, if it means none",
+        )
+
+
 RULES = (
     Rule(
         code="nothing-to-train",
@@ -326,6 +350,15 @@ RULES = (
         check=check_data_setting,
         needs=("data",),
         keys=("data.sequence_length", "data.ignored_class"),
+        built_in_only=True,
+    ),
+    Rule(
+        code="void-class",
+        title="A number that often means no class is learnt",
+        severity=Severity.warning,
+        check=check_void_class,
+        needs=("data",),
+        keys=("data.ignored_class",),
         built_in_only=True,
     ),
 )
