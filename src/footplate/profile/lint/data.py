@@ -230,8 +230,8 @@ def check_void_class(profile: Profile, facts: Facts) -> Iterator[Hit]:
         yield Hit(
             path="data.train_data",
             also=("data.ignored_class",),
-            message=f"255 is learnt as one of {len(classes)} classes ({classes[0]}, {classes[1]} … 255); in masks it often "
-            "means no class",
+            message=f"255 is learnt as one of {len(classes)} classes ({classes[0]}, {classes[1]} … 255); "
+            "in masks it often means no class",
             fix="set data.ignored_class: 255, if it means none",
         )
 
