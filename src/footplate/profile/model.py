@@ -30,7 +30,7 @@ from footplate.profile.sections.validation import Validation
 from footplate.profile.source import Source, Where
 from footplate.profile.yaml_writer import write_yaml
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "get_model_section"]
 
 
 class Profile(Section):
@@ -133,3 +133,11 @@ def _has(values: Any, parts: list[str]) -> bool:
             return False
         values = values[part]
     return True
+
+
+def get_model_section(profile: Profile) -> Model:
+    """Return the section ``model``, with the older spelling `training.dropout` in its place."""
+    older = profile.training.dropout
+    if older is None or "dropout" in profile.model.model_fields_set:
+        return profile.model
+    return profile.model.model_copy(update={"dropout": older})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from footplate.profile.costs import count_parameters, find_cost
 from footplate.profile.facts import DeviceFacts, Facts
 from footplate.profile.mesh import get_declared_mesh
-from footplate.profile.model import Profile
+from footplate.profile.model import Profile, get_model_section
 from footplate.profile.sections.training import Training
 from footplate.quantities import format_size
 
@@ -85,10 +85,7 @@ def estimate_memory(profile: Profile, facts: Facts) -> MemoryEstimate | None:
     data = facts.data
     if data is None:
         return None
-    model = profile.model
-    older_dropout = profile.training.dropout
-    if older_dropout is not None and "dropout" not in model.model_fields_set:
-        model = model.model_copy(update={"dropout": older_dropout})
+    model = get_model_section(profile)
     num_parameters = facts.num_parameters or count_parameters(model, data.signature)
     if num_parameters is None:
         return None

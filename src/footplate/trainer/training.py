@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from footplate.data.load import LoadedData
-from footplate.profile.model import Profile
+from footplate.profile.model import Profile, get_model_section
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
-from footplate.trainer.architectures import count_model_parameters, get_model_section
+from footplate.trainer.architectures import count_model_parameters
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.checkpoints.checkpoint import Checkpointer, Stateful, Watched, resume
 from footplate.trainer.checkpoints.saver import make_saver

@@ -16,7 +16,7 @@ from footplate.record.journal import Journal, read_journal
 from footplate.record.rundir import RunDir
 from footplate.trainer.meter import Reading
 from footplate.trainer.monitors.layers import LayerWatch
-from footplate.trainer.monitors.throughput import ThroughputWriter, count_flops, find_peak
+from footplate.trainer.monitors.throughput import ThroughputWriter, find_peak, trace_flops
 from footplate.trainer.progress import Progress
 
 Train = Callable[..., Any]
@@ -126,7 +126,7 @@ def test_the_result_tells_the_most_memory_that_was_taken(train: Train) -> None:
 def test_operations_are_counted_by_hand_and_nothing_is_drawn() -> None:
     model = nn.Sequential(nn.Linear(10, 20), nn.Dropout(0.5), nn.Linear(20, 5))
     before = torch.get_rng_state()
-    assert count_flops(model, torch.zeros(4, 10)) == 3 * 2 * (10 * 20 + 20 * 5)
+    assert trace_flops(model, torch.zeros(4, 10)) == 3 * 2 * (10 * 20 + 20 * 5)
     assert torch.equal(before, torch.get_rng_state())
     assert model.training
 

@@ -10,7 +10,7 @@ from torch import nn
 from footplate.errors import InputError
 from footplate.profile.architectures import BUILT_IN_ARCHITECTURES, find_misfit, is_users_class
 from footplate.profile.facts import Signature
-from footplate.profile.model import Profile
+from footplate.profile.model import Profile, get_model_section
 from footplate.profile.sections.model import Model
 from footplate.trainer.architectures.cnn import CNN
 from footplate.trainer.architectures.gpt import GPT
@@ -45,7 +45,6 @@ __all__ = [
     "compute_layers_again",
     "count_model_parameters",
     "get_layer_stack",
-    "get_model_section",
     "get_tensor_plan",
 ]
 
@@ -77,14 +76,6 @@ def build_model(profile: Profile, signature: Signature) -> nn.Module:
             profile.model.architecture,
         )
     return network
-
-
-def get_model_section(profile: Profile) -> Model:
-    """Return the section ``model``, with the older spelling `training.dropout` in its place."""
-    older = profile.training.dropout
-    if older is None or "dropout" in profile.model.model_fields_set:
-        return profile.model
-    return profile.model.model_copy(update={"dropout": older})
 
 
 def build_network(model: Model, signature: Signature) -> nn.Module:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from footplate.errors import InputError, RecordError
+from footplate.profile.model import get_model_section
 from footplate.record.checkpoints import (
     Checkpoint,
     FileEntry,
@@ -34,7 +35,6 @@ from footplate.record.checkpoints import (
 from footplate.record.files import read_json, write_json
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
-from footplate.trainer.architectures import get_model_section
 from footplate.trainer.assemble import Parts
 from footplate.trainer.checkpoints.random_state import get_random_state, seed_after_resume, set_random_state
 from footplate.trainer.checkpoints.rest_state import (

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from footplate.profile.costs import count_flops
+from footplate.profile.model import get_model_section
 from footplate.record.journal import Journal
 from footplate.trainer.assemble import Parts
 from footplate.trainer.hooks import Hook
@@ -17,7 +19,7 @@ from footplate.trainer.loading.feed import Feed
 from footplate.trainer.meter import Reading
 from footplate.trainer.progress import Progress
 
-__all__ = ["ThroughputWriter", "count_flops", "find_peak", "make_throughput_writer"]
+__all__ = ["ThroughputWriter", "find_peak", "make_throughput_writer", "trace_flops"]
 
 _log = logging.getLogger("footplate")
 _BACKWARD = 2
@@ -97,7 +99,7 @@ def find_peak(name: str, precision: str) -> float | None:
     return None
 
 
-def count_flops(model: nn.Module, inputs: torch.Tensor) -> float:
+def trace_flops(model: nn.Module, inputs: torch.Tensor) -> float:
     """Return the floating-point operations that training takes for one sample: forward and backward pass.
 
     Counted in a forward pass without gradients and dropout, so that nothing of the training is changed.
@@ -125,7 +127,10 @@ def _find_share(parts: Parts) -> float | None:
     if peak is None:
         return None
     try:
-        flops = count_flops(parts.model, next(parts.train.iterate(1)).inputs)
+        # By formula where there is one: torch does not see into the recurrent layers.
+        flops = count_flops(get_model_section(parts.profile), parts.data.facts.signature)
+        if flops is None:
+            flops = trace_flops(parts.model, next(parts.train.iterate(1)).inputs)
     except Exception as error:  # noqa: BLE001 — a network that cannot be counted is trained all the same
         _log.info("the operations of this network cannot be counted, so there is no train/mfu: %s", error)
         return None
