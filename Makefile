@@ -40,8 +40,9 @@ static: .venv/installed
 check: static
 	$(PYTEST) -n auto tests/unit
 
+# A file stays with one process: its tests share what is expensive, such as trainings and groups of processes.
 test: static
-	$(PYTEST)
+	$(PYTEST) -n auto --dist loadfile
 
 # What we compare with lives in an environment of its own: it is no part of the product.
 .work/peers/installed: pyproject.toml constraints.txt benchmarks/requirements.txt

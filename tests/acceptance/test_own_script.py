@@ -346,7 +346,11 @@ def test_a_short_command_feels_instant(footplate: Footplate) -> None:
     footplate("run", "-q", "--", "true", check=0)
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), os.times()
         footplate("run", "-q", "--", "true", check=0)
-        times.append(time.perf_counter() - begin)
-    assert min(times) <= 0.6, f"footplate run -- true took {min(times):.2f} s at best"
+        spent, after = time.perf_counter() - begin, os.times()
+        times.append((spent, after.children_user + after.children_system - before[2] - before[3]))
+    spent, worked = min(times)
+    assert worked <= 0.6, times
+    # On a machine whose cores are shared it waits for them; anything else that it waits for shows.
+    assert spent <= max(0.6, 4 * worked), times

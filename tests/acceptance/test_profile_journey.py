@@ -88,7 +88,8 @@ def test_an_engineer_sees_why_a_cluster_profile_does_not_fit_this_machine(footpl
     planned = footplate("plan", *cluster, check=2)
     assert "Verdict     Batch: the profile asks for queue 'gpu'." in planned.stdout
     assert "Distributed: the profile asks for 640 devices." in planned.stdout
-    assert max(len(line) for line in planned.stdout.splitlines()) <= 80
+    shown = planned.stdout.replace(str(Path.cwd()), ".")  # what is typed, not where pytest has put it
+    assert max(len(line) for line in shown.splitlines()) <= 80
 
 
 def test_the_commands_of_a_teams_guide_work_as_typed(footplate: Footplate, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Runs attempts of trainings, each in a process that is forked off: a start then costs no import.
 
 One JSON object a line on stdin: ``{"run": …, "attempt": 1, "signal": "SIGKILL" or "", "after_s": 0.1, "after":
-"metrics", "env": {}}``. The signal is sent so long after the first journal entry of that kind. One line comes back: the
-exit code, negative for a signal.
+"metrics", "entries": 1, "env": {}}``. The signal is sent so long after so many journal entries of that kind. One line
+comes back: the exit code, negative for a signal.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def _supervise(pid: int, order: dict[str, Any]) -> int:
     journal = Path(order["run"]) / "attempts" / str(order["attempt"]) / "journal.rank0.jsonl"
     number = signal.Signals[order["signal"]] if order.get("signal") else None
     mark = f'"kind":"{order.get("after", "event")}"'.encode()
+    entries = order.get("entries", 1)
     strike_at = None
     limit = time.monotonic() + _LIMIT_S
     while True:
@@ -65,7 +66,12 @@ def _supervise(pid: int, order: dict[str, Any]) -> int:
         if done:
             return os.waitstatus_to_exitcode(status)
         now = time.monotonic()
-        if number is not None and strike_at is None and journal.exists() and mark in journal.read_bytes():
+        if (
+            number is not None
+            and strike_at is None
+            and journal.exists()
+            and journal.read_bytes().count(mark) >= entries
+        ):
             strike_at = now + order.get("after_s", 0.0)
         if number is not None and strike_at is not None and now >= strike_at:
             os.kill(pid, number)

@@ -120,7 +120,11 @@ def test_a_class_of_the_users_in_the_current_directory_is_trained() -> None:
             1,
             "the loss became",
         ),
-        ("model: {architecture: 'my_net:Greedy'}\ndata: {train_data: 'sklearn:iris'}\n", 76, "smaller training.batch"),
+        (
+            "model: {architecture: 'my_net:Greedy'}\ndata: {train_data: 'sklearn:iris'}\n",
+            76,
+            "with batches of 1 sample",
+        ),
         ("model: {architecture: 'my_net:Broken'}\ndata: {train_data: 'sklearn:iris'}\n", 1, "ZeroDivisionError"),
     ],
 )
