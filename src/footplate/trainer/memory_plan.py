@@ -45,7 +45,7 @@ def make_surroundings(parts: Parts, progress: Progress, journal: Journal, run: P
         has_users_code=any(
             ":" in name for name in (profile.model.architecture, profile.training.optimizer, profile.training.loss.type)
         ),
-        advice=lambda: get_advice(profile, estimate),
+        advice=lambda size: get_advice(profile, estimate, size),
     )
 
 
@@ -101,13 +101,13 @@ def guard_judge(judge: Judge, around: Surroundings) -> Judge:
     return replace(judge, size=EvaluationSize(judge.batch_size, around))
 
 
-def get_advice(profile: Profile, estimate: MemoryEstimate | None) -> str:
-    """Return what to try when no smaller batch helps, in this order, leaving out what is done already."""
+def get_advice(profile: Profile, estimate: MemoryEstimate | None, batch_size: int) -> str:
+    """Return what to try when batches of ``batch_size`` do not fit, in this order, leaving out what is done already."""
     training, embedded = profile.training, profile.embedded_optimizations
     effective = training.batch_size * training.gradient_accumulation_steps
     steps = []
-    if training.batch_size > 1:
-        half = -(-training.batch_size // 2)
+    if batch_size > 1:
+        half = -(-batch_size // 2)
         steps.append(
             f"training.batch_size: {half} with gradient_accumulation_steps: {-(-effective // half)} "
             "(the same effective batch)"

@@ -51,7 +51,7 @@ class Surroundings:
     """Limits of main memory."""
     has_users_code: bool = False
     """Whether code of the user's may draw random numbers of Python and numpy."""
-    advice: Callable[[], str] = field(default=lambda: "")
+    advice: Callable[[int], str] = field(default=lambda _: "")
     """What to do when it cannot go on."""
 
     def tell(self, event: str, **fields: object) -> None:
@@ -129,7 +129,7 @@ class Recovery:
     def raise_if_exhausted(self) -> None:
         """Raise MemoryExhaustedError when the training was stopped for ``find_stop``; to be called once it is saved."""
         if self._exhausted:
-            raise MemoryExhaustedError(self._exhausted, hint=self._around.advice())
+            raise MemoryExhaustedError(self._exhausted, hint=self._around.advice(self.batch_size))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a training that goes on must know."""
@@ -225,7 +225,8 @@ class Recovery:
             told += f", in process {self._world.rank} of {self._world.size}"
         if new is not None:
             told += f"; the next attempt goes on from the newest checkpoint with batches of {new}"
-        return MemoryExhaustedError(told, hint=self._around.advice())
+        # The update needs the same memory however small the batches are.
+        return MemoryExhaustedError(told, hint=self._around.advice(1 if where else size))
 
     def _leave_note(self, step: Step, shortage: Shortage) -> None:
         if self._around.note_path is not None:
