@@ -21,7 +21,8 @@ class Distributed(Section):
     """`ddp` = each process has the whole network; `fsdp` = weights, gradients and optimiser state are shared out;
     `hsdp` = shared out within groups of `shard_size`; `tensor` = layers are split; `fsdp+tensor` combines."""
     shard_size: int | None = key(None, ge=1, unit="processes")
-    """`hsdp`: processes that share one copy of the weights; null = those of one machine, on a single one half of them."""
+    """`hsdp`: processes that share one copy of the weights; null = those of one machine, on a single one half of
+    them."""
     tensor_parallel_size: int | None = key(None, ge=1, unit="processes")
     """`tensor`: processes that split the layers; null = all, and 2 beside another strategy."""
     sync_batch_norm: bool = False

@@ -68,7 +68,8 @@ class Checkpointing(Section):
     """Switches it on."""
     frequency: int | None = key(None, ge=1, unit="optimiser steps")
     """Steps between two checkpoints; null = every 5 minutes of training, less often where that would take more
-    than 2 % of the time. `training.save_frequency` is an older spelling. A training that is asked to stop is saved in any case."""
+    than 2 % of the time. `training.save_frequency` is an older spelling. A training that is asked to stop is saved in
+    any case."""
     keep_last_n: int = key(3, ge=1, unit="checkpoints")
     """How many of the newest are kept; the best one is kept too."""
     save_optimizer_state: bool = key(True)
