@@ -102,8 +102,13 @@ def test_a_wrapper_whose_launcher_was_killed_has_a_moment_to_start(run: RunDir, 
 
 def test_a_command_that_no_receipt_names_is_found_by_its_environment(run: RunDir, attempt: Attempt) -> None:
     _write(attempt, **_GONE | {"pid": None, "pid_start": None, "run_id": run.id})
-    with subprocess.Popen(["sleep", "600"], env={**os.environ, "FOOTPLATE_RUN_ID": run.id}) as command:
+    environment = {**os.environ, "FOOTPLATE_RUN_ID": run.id}
+    # Popen returns before the kernel has filled in the new environment: what the program says proves that it has.
+    argv = ["sh", "-c", "echo started; read never"]
+    with subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as command:
         try:
+            assert command.stdout is not None
+            assert command.stdout.readline() == b"started\n"
             status = get_status(run)
         finally:
             command.kill()
