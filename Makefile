@@ -22,7 +22,7 @@ help:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo 'Installing Footplate and PyTorch into .venv; this takes a minute or two, once.'
 	$(PYTHON) -m venv .venv
-	$(RUN) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(RUN) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,mlflow,tensorboard,wandb,plots,dev]'
 	touch $@
 
 demo: .venv/installed

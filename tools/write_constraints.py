@@ -42,7 +42,7 @@ def list_needed(package: str, extras: Iterable[str] = ()) -> dict[str, str]:
 
 def render() -> str:
     """Return the text of constraints.txt; a local version such as `+cpu` is left out, it is the machine's choice."""
-    needed = list_needed("footplate", ("train", "dev"))
+    needed = list_needed("footplate", ("all", "dev"))
     return _HEAD + "".join(f"{name}=={version}\n" for name, version in sorted(needed.items()))
 
 
