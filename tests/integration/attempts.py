@@ -2,7 +2,7 @@
 
 One JSON object a line on stdin: ``{"run": …, "attempt": 1, "signal": "SIGKILL" or "", "after_s": 0.1, "after":
 "metrics", "entries": 1, "env": {}}``. The signal is sent so long after so many journal entries of that kind. One line
-comes back: the exit code, negative for a signal.
+comes back: the exit code, negative for a signal. An attempt whose journal does not grow is killed after a while.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import footplate.trainer.training  # noqa: F401
 from footplate import worker
 
 _POLL_S = 0.001
-_LIMIT_S = 120.0
+_SILENCE_LIMIT_S = 120.0
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _supervise(pid: int, order: dict[str, Any]) -> int:
     mark = f'"kind":"{order.get("after", "event")}"'.encode()
     entries = order.get("entries", 1)
     strike_at = None
-    limit = time.monotonic() + _LIMIT_S
+    size, limit = 0, time.monotonic() + _SILENCE_LIMIT_S
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -76,6 +76,8 @@ def _supervise(pid: int, order: dict[str, Any]) -> int:
         if number is not None and strike_at is not None and now >= strike_at:
             os.kill(pid, number)
             number = None
+        if journal.exists() and journal.stat().st_size != size:
+            size, limit = journal.stat().st_size, now + _SILENCE_LIMIT_S
         if now > limit:
             os.kill(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
