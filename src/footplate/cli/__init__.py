@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("footplate.cli.status:command", "Say how a run is doing, and how that is known"),
     "logs": ("footplate.cli.logs:command", "Print what a run has printed; -f follows it"),
     "report": ("footplate.cli.report:command", "Show the report of a run"),
+    "sync": ("footplate.cli.sync:command", "Tell trackers what they have not been told yet"),
     "rm": ("footplate.cli.rm:command", "Remove runs and their directories"),
     "completion": ("footplate.cli.completion:command", "Print the completion script of your shell"),
 }
@@ -48,7 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
 PURPOSES: dict[str, tuple[str, ...]] = {
     "Ask": ("init", "validate", "explain", "plan"),
     "Do": ("train", "run", "resume", "rerun"),
-    "See": ("runs", "status", "logs", "report"),
+    "See": ("runs", "status", "logs", "report", "sync"),
     "Prove": ("drill", "replay"),
     "Tidy": ("rm", "completion"),
 }

@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from footplate.cli.output import (
@@ -16,6 +17,7 @@ from footplate.cli.output import (
     format_fact,
     format_path,
 )
+from footplate.cli.trackers import TRACKER, describe_trackers
 from footplate.errors import FootplateError
 from footplate.quantities import format_count, format_duration, format_size
 from footplate.record.artifacts import is_half_written
@@ -23,6 +25,7 @@ from footplate.record.journal_reader import read_journal
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status
+from footplate.runs.sync import list_trackers
 
 __all__ = [
     "count_artifacts",
@@ -85,6 +88,7 @@ def describe_end(run: RunDir, status: Status) -> list[str]:
     if num_files:
         text = f"{format_count(num_files, 'file')}, {format_size(num_bytes)} in {format_path(run.artifacts)}"
         lines.append(format_fact("artifacts", text))
+    lines += [format_fact(TRACKER, text) for text in describe_trackers(run)]
     if run.path.exists():
         again = "rerun" if status.state is RunState.succeeded else "resume"
         lines.append(format_fact("next", f"footplate logs {run.id} · footplate {again} {run.id}"))
@@ -137,6 +141,7 @@ def run_to_json(run: RunDir, status: Status) -> dict[str, object]:
         "duration_s": get_seconds(status),
         "artifacts": {"files": num_files, "bytes": num_bytes},
         "metrics": dict(find_result(run)),
+        "trackers": [asdict(one) for one in list_trackers(run)],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePath
 
 import click
@@ -52,6 +53,7 @@ def command(
         cwd=Path.cwd(),
         output_dir=output_dir.resolve(),
         experiment=decode_word(experiment),
+        trackers={"mlflow": {}} if os.environ.get("MLFLOW_TRACKING_URI") else {},
     )
     return follow_and_tell(launch(job), quiet=quiet, as_json=as_json)
 

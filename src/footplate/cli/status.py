@@ -16,6 +16,7 @@ from footplate.cli.output import (
     print_json,
     print_text,
 )
+from footplate.cli.trackers import TRACKER, describe_trackers
 from footplate.record.receipt import find_receipt
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
@@ -80,6 +81,7 @@ def _list_facts(run: RunDir, status: Status, last: dict[str, tuple[int, float]])
         facts.append(("machine", _join(machine, with_step=False)))
     if result:
         facts.append(("result", " · ".join(f"{name} {_format_number(value)}" for name, value in result.items())))
+    facts += [(TRACKER, text) for text in describe_trackers(run)]
     facts.append(("place", format_path(run.path)))
     return facts
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from footplate.cli.describe import describe_seconds, get_exit_code
 from footplate.cli.output import EXIT_BAD_INPUT, format_path, print_json, say
 from footplate.cli.progress import Progress
+from footplate.cli.trackers import TRACKER, describe_trackers
 from footplate.errors import RecordError
 from footplate.profile.metrics import get_rank
 from footplate.quantities import format_count
@@ -111,6 +112,9 @@ def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tupl
     say()
     for title, path in _list_places(run, report):
         say(f"  {title:<9} {format_path(path)}")
+    for text in describe_trackers(run):
+        for line in wrap(f"{TRACKER:<9} {text}", indent=2, hang=10):
+            say(line)
     say()
     for line in _suggest(run, status):
         say(f"  {line}")

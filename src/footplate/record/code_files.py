@@ -15,7 +15,10 @@ __all__ = ["CodeFiles", "find_code_files"]
 
 _GIT_TIMEOUT_S = 20.0
 _MAX_WALKED = 100_000
-_SKIPPED = frozenset({"__pycache__", "node_modules"})
+_SKIPPED = frozenset({"__pycache__", "node_modules", "mlruns", "mlartifacts", "wandb"})
+"""What tools put beside the code."""
+_STORES = frozenset({"mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm"})
+"""Databases of trackers: they grow while a run is recorded."""
 _IGNORE_FILE = ".footplateignore"
 # Set inside a hook, they would name another repository than the folder's.
 _REPOSITORY_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
@@ -42,7 +45,8 @@ def find_code_files(cwd: Path, run: Path) -> CodeFiles:
     cwd = Path(os.path.realpath(cwd))
     found = _find_by_git(cwd, run) or _find_by_walk(cwd, run)
     is_ignored = _read_ignore_file(found.root)
-    found.paths = sorted(path for path in set(found.paths) if not is_ignored(path))
+    paths = {path for path in found.paths if os.path.basename(path) not in _STORES}
+    found.paths = sorted(path for path in paths if not is_ignored(path))
     return found
 
 

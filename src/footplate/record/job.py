@@ -23,6 +23,14 @@ class Job:
     cwd: str
     sidecars: list[list[str]]
     """Commands that run beside it and are ended with it."""
+    prelude: list[str]
+    """Command that prints, as JSON, what is added to the environment; none when empty. The job starts without it when
+    it fails or takes longer than ``prelude_limit_s``."""
+    prelude_limit_s: float
+    shipper: list[str]
+    """Command that tells trackers what is recorded, beside the job and beyond its end; none when empty."""
+    ship_grace_s: float
+    """How long it may take, after the attempt has ended, to tell what is left; the rest is told by a later sync."""
     heartbeat_s: float
     stop_grace_s: float
     """How long it may take to end after it was asked to."""
@@ -43,6 +51,10 @@ class Job:
                 argv=[str(word) for word in value["argv"]],
                 cwd=str(value["cwd"]),
                 sidecars=[[str(word) for word in sidecar] for sidecar in value.get("sidecars", [])],
+                prelude=[str(word) for word in value.get("prelude", [])],
+                prelude_limit_s=float(value.get("prelude_limit_s", 15.0)),
+                shipper=[str(word) for word in value.get("shipper", [])],
+                ship_grace_s=float(value.get("ship_grace_s", 18.0)),
                 heartbeat_s=float(value.get("heartbeat_s", 5.0)),
                 stop_grace_s=float(value.get("stop_grace_s", 30.0)),
                 ignores_preemption=bool(value.get("ignores_preemption", False)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -9,22 +10,31 @@ from pathlib import Path
 
 __all__ = ["Sidecars"]
 
-_GRACE_S = 5.0
-
 
 class Sidecars:
     """The commands beside one job."""
 
     def __init__(self, log: Path, note: Callable[[str], None]) -> None:
+        """``log`` takes what they print; ``note`` is told what goes wrong."""
         self._log, self._note = log, note
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, argv: list[str], environment: Mapping[str, str]) -> None:
-        """Start one; that it cannot be started is noted."""
+    def start(self, argv: list[str], environment: Mapping[str, str], *, holds_stop: bool = False) -> None:
+        """Start one; that it cannot be started is noted.
+
+        With ``holds_stop`` it begins with SIGTERM blocked, and unblocks it when it can do what that asks for: one that
+        is asked to end while it still starts is not killed.
+        """
         try:
             with open(self._log, "ab") as log:
                 sidecar = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                    preexec_fn=_hold_stop if holds_stop else None,  # noqa: PLW1509  # no threads
                 )
             self._running.append(sidecar)
         except (OSError, ValueError, IndexError) as error:
@@ -36,16 +46,20 @@ class Sidecars:
             self._note(f"the sidecar {sidecar.args!r} ended with {sidecar.returncode}")
             self._running.remove(sidecar)
 
-    def stop(self) -> None:
-        """Ask all to end, and kill those that do not."""
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Ask all to end, and kill those that do not within so many seconds."""
         self.check()
         for sidecar in self._running:
             sidecar.terminate()
-        limit = time.monotonic() + _GRACE_S
+        limit = time.monotonic() + grace_s
         for sidecar in self._running:
             try:
                 sidecar.wait(max(0.0, limit - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._note(f"the sidecar {sidecar.args!r} did not stop within {_GRACE_S:.0f} s and was killed")
+                self._note(f"the sidecar {sidecar.args!r} did not stop within {grace_s:.0f} s and was killed")
                 sidecar.kill()
                 sidecar.wait()
+
+
+def _hold_stop() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -46,6 +47,7 @@ _FINAL_TRIES = 5
 _RESERVED_BYTES = 16_384  # for the last receipt and a note on a disk that the job has filled
 _FULL_BYTES = 65_536  # with less than this free, what the job wrote last may be missing
 _WAIT_BEAT_S = 5.0
+_SHORT_GRACE_S = 2.0
 _PREEMPTION_POLL_S = 0.1  # a worker that has just been started does not listen yet
 
 
@@ -85,6 +87,7 @@ class _Wrapper:
         self._asked_to_save: set[int] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._sidecars = Sidecars(attempt.path / "wrapper.log", self._note)
+        self._shipper = Sidecars(attempt.path / "wrapper.log", self._note)
         self._kill_at: float | None = None
         self._notes: list[str] = []
         self._reserve = attempt.path / ".reserve"
@@ -111,7 +114,10 @@ class _Wrapper:
                 self._notes = [f"the wrapper failed: {error}"]
                 self._save(cause=Cause.platform, evidence=self._notes[-1])
                 self._signals.sleep(1.0)
-        return self._end(job, max(0, (find_oom_kills() or 0) - oom_kills))
+        exit_code = self._end(job, max(0, (find_oom_kills() or 0) - oom_kills))
+        # Trackers are told the end that was just recorded; before a further attempt only what can be told at once.
+        self._guard(lambda: self._shipper.stop(job.ship_grace_s if self.next is None else _SHORT_GRACE_S))
+        return exit_code
 
     def _wait_for_start(self) -> bool:
         """Wait until the attempt may start; False when it was cancelled meanwhile, which is then recorded."""
@@ -140,6 +146,7 @@ class _Wrapper:
             "FOOTPLATE_RUN_ID": self._run.id,
             "FOOTPLATE_ATTEMPT": str(self._attempt.number),
         }
+        environment |= self._prepare(job, environment)
         # The job holds the log itself: what it prints is kept even when this process is killed.
         with open(self._attempt.log_path(), "ab") as log:
             try:
@@ -162,7 +169,26 @@ class _Wrapper:
         self._save(pid=self._child.pid, pid_start=find_start_time(self._child.pid))
         for argv in job.sidecars:
             self._sidecars.start(argv, environment)
+        if job.shipper:
+            self._shipper.start(job.shipper, environment, holds_stop=True)
         return None
+
+    def _prepare(self, job: Job, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return what the prelude adds to the environment; nothing when it fails, which is noted."""
+        if not job.prelude:
+            return {}
+        try:
+            done = subprocess.run(
+                job.prelude, env=environment, capture_output=True, text=True, timeout=job.prelude_limit_s, check=False
+            )
+            if done.returncode == 0:
+                return {str(name): str(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, AttributeError) as error:
+            reason = str(error)
+        self._note(f"the job starts without what its prelude prepares: {reason}")
+        self._notes.append(f"it was started without its tracker: {reason[:200]}")
+        return {}
 
     def _supervise(self, job: Job) -> None:
         """Wait until the job has ended; it is asked and then made to end when a signal says so."""

@@ -45,6 +45,7 @@ __all__ = [
     "follow",
     "get_environment",
     "launch",
+    "make_shipping",
     "take_code",
 ]
 
@@ -52,7 +53,7 @@ RUN_DIR_TOKEN = "{run_dir}"  # noqa: S105  # an argument of this name becomes th
 
 _FIRST_POLL_S = 0.02
 _LAST_POLL_S = 0.2
-_END_LIMIT_S = 30.0  # after the receipt has its end, the wrapper has this long to leave
+_END_LIMIT_S = 60.0  # after the receipt has its end, the wrapper has this long to leave
 _BACKGROUND_LIMIT_S = 30.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -77,6 +78,8 @@ class JobSpec:
     sidecar_interval_s: float | None = 10.0
     """Seconds between two looks at the machine; None for none."""
     sampler_without: tuple[str, ...] = ()
+    trackers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Trackers that the run is shipped to: name → settings; secrets are references."""
     heartbeat_s: float = 5.0
     stop_grace_s: float = 30.0
     """How long the command may take to end after it was asked to."""
@@ -299,11 +302,22 @@ def _make_job(run: RunDir, attempt: Attempt, job: JobSpec, cwd: Path) -> dict[st
         "ignores_preemption": job.kind == "train",
         "restart": None if job.restart is None else job.restart.to_json(),
         "resume_args": list(job.resume_args),
+        **make_shipping(run, job.kind, job.trackers),
         # The wrapper does not need these; a rerun does. References to secrets stay references.
         "env": dict(job.env),
         "sidecar_interval_s": job.sidecar_interval_s,
         "sampler_without": list(job.sampler_without),
     }
+
+
+def make_shipping(run: RunDir, kind: str, trackers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Return what a job says of the trackers that the run is shipped to.
+
+    A command of the user's may call MLflow itself: the MLflow run is made before it starts, so that it is the same one.
+    """
+    shipper = [sys.executable, "-m", "footplate.tracking.shipping", str(run.path)] if trackers else []
+    prelude = [*shipper, "--open", "mlflow"] if kind == "exec" and "mlflow" in trackers else []
+    return {"trackers": {name: dict(one) for name, one in trackers.items()}, "shipper": shipper, "prelude": prelude}
 
 
 class _Background:

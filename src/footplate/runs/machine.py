@@ -32,7 +32,7 @@ def get_device_facts(output_dir: Path) -> DeviceFacts:
 
 
 def get_versions() -> dict[str, str]:
-    """Return the versions this interpreter would train with: python, and pytorch, cuda, cudnn, tensorrt where found."""
+    """Return the versions this interpreter would train with: python, and what else of it is found."""
     found = {"python": platform.python_version()}
     torch = _find_version("torch")
     if torch:
@@ -43,6 +43,8 @@ def get_versions() -> dict[str, str]:
     for name, packages in (
         ("cudnn", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu11")),
         ("tensorrt", ("tensorrt",)),
+        ("mlflow", ("mlflow-skinny",)),
+        ("tensorboard", ("tensorboard",)),
     ):
         version = next(filter(None, map(_find_version, packages)), "")
         if version:

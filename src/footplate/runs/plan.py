@@ -14,6 +14,7 @@ from typing import Any
 from footplate.errors import PlanError
 from footplate.profile.costs import count_parameters
 from footplate.profile.facts import DeviceFacts, Facts
+from footplate.profile.fields import Section
 from footplate.profile.findings import Finding, Severity
 from footplate.profile.horizon import Horizon, get_horizon
 from footplate.profile.lint import lint
@@ -134,6 +135,7 @@ class Plan:
             plan=self.to_json(),
             sidecar_interval_s=monitoring.health_check_interval,
             sampler_without=tuple(name for name, wanted in left_out.items() if not wanted),
+            trackers=get_trackers(self.profile),
             num_processes=get_num_started(self.profile),
             restart=get_restart(self.profile),
             resume_args=self.profile.entrypoint.resume_args,
@@ -248,6 +250,16 @@ def get_restart(profile: Profile) -> RestartPolicy:
     """Return after what a training is started again: after a preemption always, it has left a checkpoint."""
     wish = profile.fault_tolerance
     return RestartPolicy(after_failure=wish.auto_restart, max_restarts=wish.max_restarts, delay_s=wish.restart_delay)
+
+
+def get_trackers(profile: Profile) -> dict[str, dict[str, object]]:
+    """Return the trackers that a run is shipped to, each with its settings; secrets stay references."""
+    chosen: dict[str, Section] = {}
+    if profile.logging.mlflow.enabled:
+        chosen["mlflow"] = profile.logging.mlflow
+    if profile.logging.tensorboard.enabled:
+        chosen["tensorboard"] = profile.logging.tensorboard
+    return {name: section.model_dump(exclude={"enabled"}) for name, section in chosen.items()}
 
 
 def _get_name(profile: Profile) -> str:

@@ -20,6 +20,7 @@ from footplate.record.rundir import RunDir
 from footplate.record.snapshot import Snapshot, read_snapshot
 from footplate.runs.code_tree import TREE, join_names, restore_tree
 from footplate.runs.launch import RUN_DIR_TOKEN, JobSpec, Launched, PlaceCode, PlacedCode, check_command, launch
+from footplate.tracking.shipping.logbook import read_settings
 
 if TYPE_CHECKING:
     from footplate.runs.plan import Plan
@@ -152,6 +153,7 @@ def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
         plan=run.find_json("plan.json") or {},
         sidecar_interval_s=recorded.get("sidecar_interval_s", 10.0),
         sampler_without=tuple(recorded.get("sampler_without", ())),
+        trackers=read_settings(run),
         num_processes=recorded.get("num_processes", 1),
         restart=None if recorded.get("restart") is None else RestartPolicy.from_json(recorded["restart"]),
         resume_args=tuple(recorded.get("resume_args", ())),

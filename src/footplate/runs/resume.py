@@ -20,7 +20,7 @@ from footplate.record.rundir import Attempt, RunDir
 from footplate.record.snapshot import read_snapshot, take_snapshot
 from footplate.record.state import MAX_HANDOVER_S, RunState, Status, get_status
 from footplate.runs.code_tree import TREE, find_changes, join_names, restore_tree
-from footplate.runs.launch import RUN_DIR_TOKEN, Launched, check_command, get_environment
+from footplate.runs.launch import RUN_DIR_TOKEN, Launched, check_command, get_environment, make_shipping
 from footplate.runs.rerun import read_job
 from footplate.runs.start import EarlySignals, record_failure
 
@@ -208,10 +208,11 @@ def _make_job(run: RunDir, info: RunInfo, cwd: Path, profile: Profile | None) ->
     job: dict[str, Any] = {**read_job(run), "cwd": str(cwd)}
     argv = info.argv
     if profile is not None:
-        from footplate.runs.plan import get_command, get_num_started, get_restart
+        from footplate.runs.plan import get_command, get_num_started, get_restart, get_trackers
 
         argv = get_command(profile)  # with this Python, which has Footplate; the recorded one may be gone
         job["num_processes"] = get_num_started(profile)
+        job |= make_shipping(run, info.kind, get_trackers(profile))
         job["restart"] = get_restart(profile).to_json() if job.get("restart") is not None else None
     words = [str(run.path) if word == RUN_DIR_TOKEN else word for word in argv]
     job["argv"] = [*words, *job.get("resume_args", [])]

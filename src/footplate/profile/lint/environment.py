@@ -22,6 +22,7 @@ TORCH_CEILING = (2, 14)
 _FLOOR = ".".join(map(str, TORCH_FLOOR))
 _CONSTRAINT = f"torch>={_FLOOR},<{'.'.join(map(str, TORCH_CEILING))}"
 _INSTALL = f"pip install 'footplate[train]' '{_CONSTRAINT}'"
+_TRACKERS = ("mlflow", "tensorboard")
 _NAMES = {
     "python_version": ("python", "Python"),
     "pytorch_version": ("pytorch", "PyTorch"),
@@ -80,6 +81,23 @@ def check_version(profile: Profile, facts: Facts) -> Iterator[Hit]:
         )
 
 
+def check_tracker(profile: Profile, facts: Facts) -> Iterator[Hit]:
+    """A tracker is switched on whose library is not installed here.
+
+    The training itself needs none of it: everything is recorded in the run directory, and `footplate sync` tells the
+    tracker once its library is there.
+
+    To mend it, type the command of the finding.
+    """
+    for name in _TRACKERS:
+        if getattr(profile.logging, name).enabled and not facts.versions.get(name):
+            yield Hit(
+                path=f"logging.{name}.enabled",
+                message=f"{name} is not installed here: what is recorded waits for `footplate sync`",
+                fix=f"pip install 'footplate[{name}]'",
+            )
+
+
 def _parse(version: str) -> tuple[int, ...] | None:
     """Return the numbers of ``2.6.0+cu126`` as (2, 6, 0); None for what is no plain version."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version)
@@ -102,5 +120,13 @@ RULES = (
         check=check_version,
         needs=("versions",),
         keys=tuple(f"environment.{name}" for name in _NAMES),
+    ),
+    Rule(
+        code="tracker-missing",
+        title="A tracker whose library is not installed",
+        severity=Severity.warning,
+        check=check_tracker,
+        needs=("versions",),
+        keys=tuple(f"logging.{name}.enabled" for name in _TRACKERS),
     ),
 )

@@ -8,29 +8,30 @@ from footplate.profile.fields import Section, Text, key
 
 __all__ = ["Logging", "MLflow", "TensorBoard", "WandB"]
 
-_LATER = "trackers are not built yet; every metric is in the run's journal and can be shipped later"
+_LATER = "W&B is not built yet; every metric is in the run's journal and can be shipped later"
+_IMAGES = "images are not written yet; scalars and histograms are"
 
 
 class TensorBoard(Section):
     """Metrics for TensorBoard."""
 
-    enabled: bool = key(False, inactive=_LATER)
+    enabled: bool = key(False)
     """Switches it on."""
-    log_dir: Text = key("", inactive=_LATER)
-    """Directory of the event files; empty = in the run directory."""
-    log_images: bool = key(False, inactive=_LATER)
+    log_dir: Text = key("")
+    """Directory in which each run gets a directory of event files; empty = `tensorboard` in the run directory."""
+    log_images: bool = key(False, inactive=_IMAGES)
     """Writes images."""
-    log_histograms: bool = key(False, inactive=_LATER)
-    """Writes histograms of the weights."""
+    log_histograms: bool = key(False)
+    """Writes histograms of weights and updates, every `monitoring.histogram_frequency` steps."""
 
 
 class MLflow(Section):
-    """Metrics, parameters and models for MLflow."""
+    """Parameters, metrics and artifacts for MLflow."""
 
-    enabled: bool = key(False, inactive=_LATER)
+    enabled: bool = key(False)
     """Switches it on."""
-    tracking_uri: Text = key("", inactive=_LATER)
-    """Address of the tracking server or store."""
+    tracking_uri: Text = key("")
+    """Address of the tracking server or store; empty = `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db` here."""
     experiment_name: Text = key("")
     """Experiment: the named set of runs this one belongs to (`footplate runs` shows it)."""
 

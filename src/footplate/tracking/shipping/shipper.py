@@ -1,0 +1,89 @@
+"""What a shipper is: an adapter to one tracker, loaded when it is used and fed with what a run records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Protocol
+
+from footplate.errors import InputError, MissingExtraError
+from footplate.record.journal_reader import Entry
+from footplate.record.run_info import RunInfo
+from footplate.record.rundir import RunDir
+from footplate.record.state import Status
+
+__all__ = ["EXTRAS", "SHIPPERS", "Context", "Record", "Shipper", "make_shipper"]
+
+SHIPPERS = {
+    "mlflow": "footplate.tracking.shipping.mlflow:MLflowShipper",
+    "tensorboard": "footplate.tracking.shipping.tensorboard:TensorBoardShipper",
+}
+"""Name, which is that of the section under ``logging``, → where the class lies; entry points of the group
+``footplate.shippers`` add to it."""
+EXTRAS = {"mlflow": "mlflow", "sqlalchemy": "mlflow", "alembic": "mlflow", "tensorboard": "tensorboard"}
+"""Package → the extra that installs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One entry of a run's journals that a tracker has not been told yet."""
+
+    attempt: int
+    source: str
+    """Which journal: ``rank0``, ``system`` …"""
+    entry: Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a shipper is told of the run it ships."""
+
+    run: RunDir
+    info: RunInfo
+    settings: Mapping[str, Any]
+    """Its section of the profile's ``logging``, secrets resolved."""
+    memory: dict[str, Any]
+    """What it wants to know again after a restart: JSON, written down together with the position in the journals
+    after ``open`` and after each ``ship``."""
+
+
+class Shipper(Protocol):
+    """An adapter to one tracker. Each call either does all it should or raises; it is then made again later.
+
+    A call may come twice with the same records, for the process may be killed before their position is written down:
+    what the tracker shows must then be the same as after one call.
+    """
+
+    forgets_rewound: ClassVar[bool]
+    """Whether the tracker drops the steps beyond a ``rewind``, and so needs those that are done again although nothing
+    of them has changed."""
+
+    def open(self, context: Context) -> str:
+        """Connect, make the tracker's run or find it again, and return where people can look at it."""
+        ...
+
+    def ship(self, records: Sequence[Record]) -> None:
+        """Tell the tracker these records; when this returns, the tracker has them."""
+        ...
+
+    def close(self, status: Status | None) -> None:
+        """Tell how the run has ended, once it has, with its artifacts; None: it goes on later."""
+        ...
+
+
+def make_shipper(name: str) -> Shipper:
+    """Return a new shipper of that name; InputError for an unknown one, MissingExtraError for a missing library."""
+    found = {point.name: point.value for point in entry_points(group="footplate.shippers")} | SHIPPERS
+    if name not in found:
+        raise InputError(f"there is no tracker {name!r}", hint=f"known are {', '.join(sorted(found))}")
+    module, _, attribute = found[name].partition(":")
+    try:
+        shipper: Shipper = getattr(import_module(module), attribute)()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in EXTRAS:
+            raise MissingExtraError(package, EXTRAS[package]) from error
+        raise
+    return shipper
