@@ -13,8 +13,8 @@ from footplate.record.state import RunState
 from footplate.runs.inspect import inspect
 from footplate.runs.launch import Launched, follow, launch
 from footplate.runs.plan import plan
-from footplate.runs.report import render_report
 from footplate.runs.rerun import rerun
+from footplate.tracking.report.write import render_report
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_training_takes_other_values_and_tells_that_its_data_changed(
     code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train_once(code, monkeypatch)
-    assert "`data/d.csv`" in render_report(run).replace(f"{code}/", "")
+    assert "`data/d.csv`" in render_report(run).decode().replace(f"{code}/", "")
     monkeypatch.chdir("/")  # the recorded paths start where the run did
     before = sorted(os.listdir(run.path.parent))
     with pytest.raises(ProfileError, match="learning_rat"):

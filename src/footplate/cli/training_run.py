@@ -12,7 +12,7 @@ from footplate.cli.describe import describe_seconds, get_exit_code
 from footplate.cli.output import EXIT_BAD_INPUT, format_path, print_json, say
 from footplate.cli.progress import Progress
 from footplate.cli.trackers import TRACKER, describe_trackers
-from footplate.errors import RecordError
+from footplate.errors import MissingExtraError, RecordError
 from footplate.profile.metrics import get_rank
 from footplate.quantities import format_count
 from footplate.record.state import RunState, get_status
@@ -76,19 +76,22 @@ def _describe_attempt(run: RunDir, attempt: Attempt) -> list[str]:
 
 
 def _write_report(profile: Profile, run: RunDir) -> Path | None:
-    from footplate.runs.report import write_report
+    from footplate.tracking.report.write import write_report
 
-    if not profile.post_training.report.enabled:
+    settings = profile.post_training.report
+    if not settings.enabled:
         return None
     try:
-        return write_report(run)
-    except RecordError as error:
-        say(f"no report: {error.message}")  # the run itself has ended and is recorded
+        return write_report(run, form=settings.format, with_plots=settings.include_plots)
+    except (RecordError, MissingExtraError) as error:
+        say(
+            f"no report: {error.message}" + (f"; {error.hint}" if error.hint else "")
+        )  # the run itself has ended and is recorded
         return None
 
 
 def _show_end(run: RunDir, status: Status, report: Path | None, last_lines: tuple[str, ...]) -> None:
-    from footplate.runs.report import format_value
+    from footplate.tracking.report.values import format_value
 
     result: Mapping[str, Any] = run.find_json("result.json") or {}
     say()

@@ -17,9 +17,9 @@ from footplate.runs.launch import Launched, follow, launch
 from footplate.runs.measure import measure
 from footplate.runs.plan import Measurement, Plan, plan
 from footplate.runs.replay import replay
-from footplate.runs.report import write_report
 from footplate.runs.resume import Code, resume
 from footplate.runs.store import Store, StoredRun
+from footplate.tracking.report.write import Format, write_report
 
 __all__ = ["WAIT_LIMIT_S", "Client"]
 
@@ -116,6 +116,6 @@ class Client:
         result: Mapping[str, Any] = run.read_json("result.json")
         return result
 
-    def report(self, run: RunDir) -> Path:
-        """Write the page about a run anew and return its path."""
-        return write_report(run)
+    def report(self, run: RunDir, *, form: Format = "markdown", path: Path | None = None) -> Path:
+        """Write the page about a run anew, as markdown, HTML or PDF, and return its path."""
+        return write_report(run, form=form, path=path)

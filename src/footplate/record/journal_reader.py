@@ -12,7 +12,16 @@ from zlib import crc32
 
 from footplate.record.rundir import Attempt, RunDir
 
-__all__ = ["Entry", "Point", "count_damaged", "find_last_step", "read_events", "read_journal", "read_metrics"]
+__all__ = [
+    "Entry",
+    "Point",
+    "count_damaged",
+    "find_last_step",
+    "read_events",
+    "read_journal",
+    "read_metrics",
+    "read_tables",
+]
 
 _CHUNK_BYTES = 1 << 20
 _START = b'{"t":'
@@ -84,6 +93,11 @@ def read_metrics(run: RunDir) -> dict[str, list[Point]]:
         for name, points in series.items():
             merged.setdefault(name, {}).update(points)
     return {name: [points[step] for step in sorted(points)] for name, points in sorted(merged.items()) if points}
+
+
+def read_tables(run: RunDir) -> dict[str, Any]:
+    """Return the last value of each table over all attempts, by name."""
+    return {entry.data["name"]: entry.data["value"] for _, entry in _read_run(run) if entry.kind == "table"}
 
 
 def read_last_events(attempt: Attempt, source: str = "rank0", num_bytes: int = 65_536) -> list[Entry]:

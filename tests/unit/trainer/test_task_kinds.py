@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from footplate.profile.metrics import get_metrics
-from footplate.runs.report import render_report
+from footplate.tracking.report.write import render_report
 from footplate.trainer.weights import load_network
 
 JSON_PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "json.md"
@@ -133,7 +133,7 @@ training: {{max_epochs: 1}}
 """
         run = train(text=text).run
         (run.path / "run.json").write_text(json.dumps(INFO), encoding="utf-8")
-        return render_report(run)
+        return render_report(run).decode()
 
     assert "Columns: what the model says. Counted are pixels." in make_page("segmentation", "Pixels")
     assert re.search(

@@ -11,7 +11,6 @@ __all__ = ["Export", "FinalEvaluation", "Optimize", "PostTraining", "Report", "T
 
 _EXPORT = "export is not built yet; the weights are kept as safetensors"
 _OPTIMIZE = "quantisation and pruning are not built yet"
-_PLOTS = "plots are not built yet; the numbers are in the report and the journal"
 
 
 TestMetric = Annotated[Text, Known((*KNOWN_METRICS, "latency", "memory_footprint"))]
@@ -62,12 +61,10 @@ class Report(Section):
 
     enabled: bool = key(True)
     """Switches it on."""
-    format: Literal["markdown", "html", "pdf"] = key(
-        "markdown", inactive_values={"html|pdf": "not built yet; markdown is written"}, replaced=True
-    )
-    """Form of the page."""
-    include_plots: bool = key(False, inactive=_PLOTS)
-    """Draws curves."""
+    format: Literal["markdown", "html", "pdf"] = key("markdown")
+    """Form of the page; a PDF needs the extra `plots`."""
+    include_plots: bool = key(False)
+    """Draws charts beside a markdown page; HTML and PDF have them in any case."""
     include_confusion_matrix: bool = key(True)
     """Shows which classes are mistaken for which: of samples, positions or pixels, up to 100 classes."""
 

@@ -13,7 +13,8 @@ from footplate.record.journal import Journal
 from footplate.record.receipt import Receipt, write_receipt
 from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import RunDir
-from footplate.runs.report import draw_curve, format_value, render_report, write_report
+from footplate.tracking.report.values import draw_curve, format_value
+from footplate.tracking.report.write import render_report, write_report
 
 RESULT: dict[str, Any] = {
     "metrics": {"test/accuracy": 0.98888, "val/loss": 0.0312, "train/loss": 0.002},
@@ -114,7 +115,7 @@ def test_says_what_came_out_and_how(run: RunDir) -> None:
 
 def test_marks_the_keys_that_lint_spoke_of(run: RunDir) -> None:
     fill(run)
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "  weight_decay: 0.01  # ← warning: adam-weight-decay" in page
     assert "  optimizer: adam\n" in page
     assert "| warning | `adam-weight-decay` | `training.weight_decay` | adam adds" in page
@@ -122,21 +123,21 @@ def test_marks_the_keys_that_lint_spoke_of(run: RunDir) -> None:
 
 def test_shows_the_course_of_each_metric(run: RunDir) -> None:
     fill(run)
-    line = next(line for line in render_report(run).splitlines() if line.startswith("| train/loss | 2.3 |"))
+    line = next(line for line in render_report(run).decode().splitlines() if line.startswith("| train/loss | 2.3 |"))
     assert "█" in line
     assert line.rstrip(" |").endswith("▁")
 
 
 def test_shows_which_classes_are_mistaken(run: RunDir) -> None:
     fill(run)
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "| **yes** | · | 34 | 2 |" in page
     assert "Most frequent mistakes: yes taken for a|b (2×), a|b taken for no (1×)." in page
     assert "a\\|b" in page  # a bar in a name must not end its cell
 
 
 def test_leaves_out_what_was_not_recorded(run: RunDir) -> None:
-    page = render_report(run)
+    page = render_report(run).decode()
     assert page.startswith(f"# Run {run.id}\n\n**queued** · on box")
     assert "## Result" not in page
     assert "## Files" in page
@@ -146,13 +147,13 @@ def test_names_the_data_with_the_first_digits_of_their_hash(run: RunDir) -> None
     file = {"path": "data/d.csv", "size": 1500, "modified_at": "", "sha256": "0123456789abcdef" * 4}
     sets = {"train": {"source": "data/d.csv", "files": [file]}}
     run.write_json("data.json", {"sets": sets, "num_bytes": 1500, "hashed": "content"})
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "| set | file | size | sha256 |" in page
     assert "| train | `data/d.csv` | 1.5 kB | `0123456789ab` |" in page
     run.write_json(
         "data.json", {"sets": {"train": {"source": "sklearn:iris", "files": [], "version": "scikit-learn 1"}}}
     )
-    assert "| train | sklearn:iris, scikit-learn 1 |" in render_report(run)
+    assert "| train | sklearn:iris, scikit-learn 1 |" in render_report(run).decode()
 
 
 def test_says_how_a_failure_is_known(run: RunDir) -> None:
@@ -171,7 +172,7 @@ def test_says_how_a_failure_is_known(run: RunDir) -> None:
         evidence="killed by SIGKILL",
     )
     write_receipt(attempt, receipt)
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "**failed**" in page
     assert "Known from: killed by SIGKILL" in page
     assert "| SIGKILL |" in page
@@ -207,12 +208,12 @@ def test_values_keep_the_digits_that_matter(value: object, text: str) -> None:
 
 def test_a_confusion_matrix_is_left_out_when_the_profile_says_so(run: RunDir) -> None:
     fill(run)
-    assert "## Confusion matrix" in render_report(run)
+    assert "## Confusion matrix" in render_report(run).decode()
     switch = "post_training: {report: {include_confusion_matrix: false}}\n"
     (run.path / "profile.yaml").write_text(PROFILE + switch)
-    assert "## Confusion matrix" not in render_report(run)
+    assert "## Confusion matrix" not in render_report(run).decode()
     (run.path / "profile.yaml").write_text("of: another version\n" + switch)
-    assert "## Confusion matrix" in render_report(run)
+    assert "## Confusion matrix" in render_report(run).decode()
 
 
 def test_of_what_happens_often_the_last_is_told(run: RunDir) -> None:
@@ -223,7 +224,7 @@ def test_of_what_happens_often_the_last_is_told(run: RunDir) -> None:
         journal.event("resume", step=300)
         journal.event("freeze", step=310)
         journal.event("freeze", step=320)
-    events = render_report(run).split("## Events")[1].split("## Files")[0]
+    events = render_report(run).decode().split("## Events")[1].split("## Files")[0]
     assert events.count("| best |") == 1
     assert "step 390" in events
     assert "Of 4 × `best` the last is shown; all are in the journal." in events
@@ -235,7 +236,7 @@ def test_many_data_files_are_told_by_their_folders(run: RunDir) -> None:
         {"path": f"/d/pics/{kind}/{n}.png", "size": 1000, "sha256": "0" * 64} for kind in ("a", "b") for n in range(30)
     ]
     run.write_json("data.json", {"hashed": "content", "sets": {"train": {"source": "pics", "files": files}}})
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "| train | `/d/pics/a/`: 30 files | 30 kB | `data.json` |" in page
     assert ".png" not in page
 
@@ -246,6 +247,6 @@ def test_says_what_it_ran_on_and_from_where_it_goes_on(run: RunDir) -> None:
         journal.event("start", total_steps=5, device="cpu", processes=2)
     (run.path / "profile.yaml").write_text("training: {ema: {enabled: true, decay: 0.95}}\n")
     run.write_json("result.json", RESULT)
-    page = render_report(run)
+    page = render_report(run).decode()
     assert "| device | cpu, 2 processes |" in page
     assert "the mean of the weights (`training.ema`, 0.95)" in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from footplate.record.journal_reader import Entry, Point
-from footplate.runs.report_machine import describe_machine
+from footplate.tracking.report.machine import describe_machine
 
 
 def make_events(*events: dict[str, Any]) -> list[Entry]:

@@ -1,0 +1,1 @@
+"""Charts: plain descriptions, one layout, and the canvases it draws on."""
