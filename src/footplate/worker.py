@@ -48,7 +48,7 @@ _log = logging.getLogger("footplate")
 
 _OUT_OF_MEMORY_HINT = (
     "try, in this order: a smaller training.batch_size; more training.gradient_accumulation_steps (the same effective "
-    "batch); training.mixed_precision; a smaller model"
+    "batch); embedded_optimizations.gradient_checkpointing; training.mixed_precision; a smaller model"
 )
 
 

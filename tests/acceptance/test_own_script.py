@@ -185,6 +185,25 @@ def test_what_ends_the_command_line_stops_the_command_and_is_recorded(
     assert_whole(log)
 
 
+def test_a_training_that_is_asked_to_end_saves_itself_and_can_go_on(
+    tmp_path: Path, footplate: Footplate, start: Start
+) -> None:
+    (tmp_path / "footplate.yaml").write_text(
+        "metadata: {profile_name: long}\ndata: {train_data: 'sklearn:iris'}\ndevice: cpu\n"
+        "training: {batch_size: 8, max_epochs: 100000, log_frequency: 20}\n"
+    )
+    process = start("train", "--quiet")
+    wait_for(lambda: list((tmp_path / "runs").glob("*/run.json")))
+    wait_for(lambda: "train/loss" in (get_status(footplate).get("last_metrics") or {}))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 75
+    status = get_status(footplate)
+    assert (status["state"], status["cause"], status["attempt"]) == ("queued", "preempted", 1)
+    assert status["last_checkpoint"]
+    footplate("resume", status["run_id"], "--set", "training.max_epochs=1", "--json", check=0)
+
+
 def test_a_killed_command_line_does_not_end_the_run(tmp_path: Path, footplate: Footplate, start: Start) -> None:
     program = (
         "import os, time\nprint('ready', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('end')"

@@ -251,3 +251,35 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all_and_names_step_and_pro
     words = "the loss became NaN at step 5 in process 1"
     assert [words in read_end(run, rank)["reason"] for rank in range(2)] == [True, True]
     assert f"rank 1: {words}" in done.stderr
+
+
+OWN = """
+from torch import nn
+
+
+class Plain(nn.Module):
+    '''Has no list of layers, and a parameter that its output does not depend on.'''
+
+    def __init__(self, num_outputs, with_idle=True):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, num_outputs)
+        self.norm = nn.BatchNorm1d(16)
+        if with_idle:
+            self.idle = nn.Linear(3, 3)
+
+    def forward(self, inputs):
+        return self.last(self.norm(self.first(inputs)).relu())
+"""
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_plain_class_of_the_users_is_spread_without_an_edit(strategy: str) -> None:
+    Path("own.py").write_text(OWN)
+    model = f"model: {{architecture: 'own:Plain', with_idle: {str(strategy == 'ddp').lower()}}}\n"
+    text = f"{model}data: {{train_data: 'sklearn:iris'}}\ndevice: cpu\n"
+    text += "training: {batch_size: 8, max_epochs: 3, log_frequency: 2, checkpointing: {frequency: 6}}\n"
+    run, done = train(text, strategy)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert run.read_json("result.json")["steps"] == 24
+    assert ("take no part in the network's output" in run.get_attempt(1).log_path(1).read_text()) == (strategy == "ddp")
+    assert load_file(str(run.artifacts / "model.safetensors"))["first.weight"].shape == (16, 4)

@@ -84,3 +84,15 @@ def test_a_training_that_cannot_be_repeated_is_found(footplate: Footplate, tmp_p
     result = drill(footplate, tmp_path, "nets:Net", "--kills", "2", "--seed", "5", code=1)
     assert result["difference"]["step"] == 3  # the first checkpoint there is
     assert "before anything was resumed" in result["reason"]
+
+
+def test_kills_of_several_processes_may_lie_close_together(footplate: Footplate, tmp_path: Path) -> None:
+    (tmp_path / "footplate.yaml").write_text(
+        "metadata: {profile_name: pair}\nmodel: {hidden_size: 8, num_layers: 1}\ndata: {train_data: 'sklearn:iris'}\n"
+        "training: {batch_size: 8, max_epochs: 4, log_frequency: 1}\ndevice: cpu\n"
+        "distributed: {enabled: true, world_size: 2}\n"
+    )
+    told = footplate("drill", "--steps", "24", "--kills", "3", "--seed", "3", "--json", timeout=280, check=0)
+    result = json.loads(told.stdout)
+    assert result["equal"]
+    assert len(result["kills"]) == 3

@@ -133,3 +133,33 @@ def test_layers_thaw_in_a_replay_as_they_did_in_the_training(footplate: Footplat
         assert seen["checkpoint"] == checkpoint
         assert seen["recorded"]["difference"] == 0.0
         assert len(seen["gradients"]) == 2 * (1 + seen["epoch"])  # weight and bias of each layer that has thawed
+
+
+_HUNGRY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        self.first, self.last = nn.Linear(input_shape[0], 8), nn.Linear(8, num_outputs)
+        self.drop, self.passes = nn.Dropout(0.5), 0
+
+    def forward(self, inputs):
+        self.passes += self.training
+        if self.training and self.passes == 3 and len(inputs) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.last(self.drop(torch.relu(self.drop(self.first(inputs)))))
+"""
+
+
+def test_a_step_in_smaller_batches_is_replayed_in_smaller_batches(footplate: Footplate, tmp_path: Path) -> None:
+    write(tmp_path, architecture="'nets:Net'", is_bad=False)
+    (tmp_path / "nets.py").write_text(_HUNGRY)
+    run = json.loads(footplate("train", "--json", check=0).stdout)
+    (Path(run["run_dir"]) / "nets.py").write_text(_HUNGRY)
+    seen = replay(footplate, run["run_id"], 5)
+    assert [batch["size"] for batch in seen["batches"]] == [4, 4]
+    assert seen["recorded"]["difference"] == 0.0
+    calls = [module for module in seen["modules"] if module["name"] == "drop"]
+    assert [module["batch"] for module in calls] == [1, 1]  # it takes part twice in a pass

@@ -37,7 +37,6 @@ def key(
     unit: str = "",
     inactive: str = "",
     inactive_values: dict[str, str] | None = None,
-    replaced: bool = False,
     protection: bool = False,
     recorded: bool = False,
     **limits: Any,
@@ -49,7 +48,6 @@ def key(
         unit: what a number counts (``steps``, ``GB``, ``s``); shown by ``explain`` and in the reference.
         inactive: not empty when the feature is not built yet: says what will act instead of nothing.
         inactive_values: values (regular expressions) that are not built yet, each with what to use instead.
-        replaced: something else stands in for a value that is not built, so that asking for it is a warning, no error.
         protection: declaring it while it is inactive is an error, not a warning.
         recorded: the key is a declaration that is recorded and does nothing else.
         limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length``, ``max_length``.
@@ -59,7 +57,6 @@ def key(
         "unit": unit,
         "inactive": inactive,
         "inactive_values": inactive_values or {},
-        "replaced": replaced,
         "protection": protection,
         "recorded": recorded,
     }

@@ -65,7 +65,7 @@ def _find(profile: Profile, key: Key, value: Any) -> Iterator[Finding]:
             if re.fullmatch(pattern, str(word)):
                 yield Finding(
                     code="inactive",
-                    severity=Severity.warning if key.get_mark("replaced") else Severity.error,
+                    severity=Severity.error,
                     path=key.dotted,
                     line=line,
                     message=f"{word}: {reason}",

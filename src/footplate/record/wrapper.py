@@ -89,6 +89,7 @@ class _Wrapper:
         self._sidecars = Sidecars(attempt.path / "wrapper.log", self._note)
         self._shipper = Sidecars(attempt.path / "wrapper.log", self._note)
         self._kill_at: float | None = None
+        self._asked_by: set[int] = set()
         self._notes: list[str] = []
         self._reserve = attempt.path / ".reserve"
 
@@ -225,6 +226,7 @@ class _Wrapper:
             self._kill("was interrupted again")
             return
         name = signal.Signals(number).name
+        self._asked_by.add(number)
         if not self._receipt.cancelled:
             self._notes.append(f"{name} was passed on to the job")
             self._kill_at = now + job.stop_grace_s
@@ -277,6 +279,9 @@ class _Wrapper:
         self._guard(lambda: self._reserve.unlink(missing_ok=True))
         exits = read_exits(self._attempt)
         exit_code, told = _find_exit(128 - code if code < 0 else code, exits, job.num_processes)
+        if exit_code == exit_codes.CHECKPOINTED and self._asked_by == {signal.SIGTERM}:
+            # Who ends machines and containers sends SIGTERM: the job has saved itself, and goes on elsewhere or later.
+            self._save(cancelled=False)
         ending = Ending(
             exit_code=exit_code,
             signal=died_of,
@@ -296,7 +301,8 @@ class _Wrapper:
         self._save(last_checkpoint=_find_last_checkpoint(self._run))
         steps = [one.step for one in exits if one.step is not None]
         step = max(steps) if steps else find_last_step(self._attempt)
-        end = End(exit_code=exit_code, cause=cause, evidence=evidence, step=step, cancelled=self._receipt.cancelled)
+        is_asked = self._receipt.cancelled or bool(self._asked_by)
+        end = End(exit_code=exit_code, cause=cause, evidence=evidence, step=step, cancelled=is_asked)
         self._guard(lambda: self._plan_next(job, end))
         self._save_end()
         return exit_codes.INTERRUPTED if self._receipt.cancelled else exit_code

@@ -15,6 +15,7 @@ from footplate.errors import InputError, RunFailedError
 from footplate.profile.load import load_profile_text
 from footplate.profile.model import Profile
 from footplate.quantities import format_count
+from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.clock import parse_utc
 from footplate.record.journal_reader import Entry, read_journal, read_metrics
 from footplate.record.receipt import find_receipt
@@ -180,7 +181,9 @@ def choose_course(num_steps: int, num_kills: int, seed: int) -> tuple[tuple[int,
     """Return at which steps the training is killed, and by which signal: each comes at least once."""
     # Several processes need some steps to agree on a stop: none comes just before the end.
     last = max(num_kills + 1, num_steps - num_steps // 10)
-    steps = sorted(random.Random(seed).sample(range(1, last), num_kills))  # no secret
+    # The first one comes when there is a checkpoint to go on from, where the training is long enough for that.
+    first = min(_get_interval(num_steps) + 2, last - num_kills)
+    steps = sorted(random.Random(seed).sample(range(first, last), num_kills))  # no secret
     return tuple((step, _SIGNALS[number % len(_SIGNALS)]) for number, step in enumerate(steps))
 
 
@@ -202,7 +205,7 @@ def _choose_length(planned: Plan, asked: int | None, num_kills: int) -> int:
 
 def _shorten(planned: Plan, num_steps: int) -> Plan:
     """Return the plan of a training of so many steps that saves so often that kills find something to go on from."""
-    profile, every = planned.profile, max(1, num_steps // _NUM_CHECKPOINTS)
+    profile, every = planned.profile, _get_interval(num_steps)
     overrides = {
         "training.max_steps": num_steps,
         "training.save_frequency": every,
@@ -220,6 +223,11 @@ def _shorten(planned: Plan, num_steps: int) -> Plan:
     short = load_profile_text(profile.to_yaml(), name=profile.file, base_dir=profile.base_dir, overrides=words)
     codes = {finding.code for finding in planned.findings}
     return plan(short, planned.facts, name=f"{planned.name}-drill", allow=sorted(codes))
+
+
+def _get_interval(num_steps: int) -> int:
+    """Return the steps between two checkpoints."""
+    return max(1, num_steps // _NUM_CHECKPOINTS)
 
 
 @contextmanager
@@ -253,11 +261,11 @@ def _train_with_kills(
     job: JobSpec, course: Sequence[tuple[int, str]], made: list[RunDir], tell: Callable[[str], None]
 ) -> tuple[RunDir, list[Kill]]:
     """Train it again, killed in each attempt but the last; return the run and what happened."""
-    orders = [f"{name}@{step}" for step, name in course]
-    launched = launch(replace(job, env={**job.env, _VARIABLE: orders[0]}))
+    launched = launch(replace(job, env={**job.env, _VARIABLE: _make_order(*course[0])}))
     made.append(launched.run)
     kills = []
-    for number, (step, name) in enumerate(course, start=1):
+    step = course[0][0]
+    for number, (_, name) in enumerate(course, start=1):
         status = follow(launched)
         ended = launched
         if status.state is RunState.cancelled:
@@ -270,11 +278,16 @@ def _train_with_kills(
             )
         if moment is None:
             _check_end(launched.run, status, None)
-        following = "" if number == len(course) else orders[number]
+        killed_at, following = step, ""
+        if number < len(course):
+            # Several processes need some steps to agree on a stop: it may have come later than it was sent.
+            reached = max((one.step for one in list_checkpoints(get_folder(launched.run))), default=0)
+            step = max(course[number][0], reached + 1)
+            following = _make_order(step, course[number][1])
         launched = resume(launched.run, env={_VARIABLE: following})
         waited = None if name == "SIGKILL" or moment is None else _get_wait(ended.attempt, moment)
-        tell(f"killed by {name} at step {step:,}: {launched.notes[0]}")
-        kills.append((Kill(step=step, signal=name, resumed_from=0, ended_after_s=waited), launched.attempt))
+        tell(f"killed by {name} at step {killed_at:,}: {launched.notes[0]}")
+        kills.append((Kill(step=killed_at, signal=name, resumed_from=0, ended_after_s=waited), launched.attempt))
     status = follow(launched)
     _check_end(launched.run, status, RunState.succeeded)
     found = []
@@ -282,6 +295,10 @@ def _train_with_kills(
         event = _find_event(attempt, "resume")
         found.append(kill if event is None else replace(kill, resumed_from=int(event.data["step"])))
     return launched.run, found
+
+
+def _make_order(step: int, name: str) -> str:
+    return f"{name}@{step}"
 
 
 def _check_end(run: RunDir, status: Status, wanted: RunState | None) -> None:

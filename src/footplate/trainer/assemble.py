@@ -28,6 +28,7 @@ from footplate.trainer.speed import compile_network, order_channels
 from footplate.trainer.stepper import Stepper
 from footplate.trainer.task import Task, check_model_fits, make_task
 from footplate.trainer.transfer import Freezer, make_freezer, take_weights
+from footplate.trainer.unused import has_unused
 
 __all__ = ["Parts", "assemble"]
 
@@ -105,7 +106,8 @@ def assemble(profile: Profile, data: LoadedData, world: World = ALONE) -> Parts:
     inputs = next(train.iterate(2)).inputs
     check_model_fits(model, task, inputs, name=profile.model.architecture)
     freezer = make_freezer(model, profile.transfer_learning, taken)
-    model, called, parallel = spread(model, profile, parallel, device)
+    unused = world.size > 1 and has_unused(model, profile, inputs)
+    model, called, parallel = spread(model, profile, parallel, device, has_unused=unused)
     mean = make_weight_mean(training.ema, model, is_sharded=parallel.is_sharded)
     optimizer = build_optimizer(training, model.parameters(), device)
     fit_optimizer(optimizer)

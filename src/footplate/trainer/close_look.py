@@ -83,12 +83,16 @@ def _describe_batch(batch: Batch) -> dict[str, Any]:
 @contextmanager
 def _watched(model: nn.Module, seen: list[dict[str, Any]], indices: list[int], batch_size: int) -> Iterator[None]:
     """Note what each module without modules of its own gives, batch by batch."""
-    passes: dict[str, int] = {}
-    handles = []
+    passes = [0]
+
+    def begin(_module: nn.Module, _inputs: object) -> None:
+        passes[0] += 1
+
+    handles: list[Any] = [model.register_forward_pre_hook(begin)]  # a module may take part twice in one pass
 
     def watch(name: str, module: nn.Module) -> None:
         def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            number = passes[name] = passes.get(name, 0) + 1
+            number = passes[0]
             for tensor in _find_tensors(output):
                 described = describe_tensor(tensor)
                 if number == 1 or described["num_not_finite"]:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from footplate.errors import DataError
 from footplate.profile.tasks import IGNORED
+from footplate.trainer.distributed.sharding import is_sharded, reshard
 from footplate.trainer.distributed.world import World
+from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.loading.feed import Feed
-from footplate.trainer.memory.recovery import EvaluationSize
+from footplate.trainer.memory.recovery import EvaluationSize, OthersShortError
 from footplate.trainer.metrics import Metrics, State, make_metrics
 from footplate.trainer.precision import Precision
 from footplate.trainer.task import Task
@@ -84,12 +86,11 @@ class Judge:
         was_training = self.model.training
         self.model.eval()
         try:
-            if self.world.size > 1:  # the others are in the middle of it, and do as many passes
-                return self._evaluate(feed, should_stop, self.batch_size)
             size = self.size or EvaluationSize(self.batch_size)
-            return size.run(lambda batch_size: self._evaluate(feed, should_stop, batch_size))
+            return size.run(lambda batch_size: self._evaluate(feed, should_stop, batch_size), _get_share(feed))
         finally:
             self.model.train(was_training)
+            reshard(self.model)
 
     def _evaluate(self, feed: Feed, should_stop: Callable[[], bool], batch_size: int) -> Evaluation | None:
         metrics = make_metrics(self.task, self.metrics)
@@ -118,24 +119,39 @@ class Judge:
         return evaluation if feed.world.size == self.world.size else self.world.broadcast(evaluation)
 
     def _look(self, feed: Feed, metrics: Metrics, should_stop: Callable[[], bool], batch_size: int) -> _Part | None:
-        """Judge this process's share; None when any process should stop."""
+        """Judge this process's share; None when any process should stop.
+
+        Raises OthersShortError when another process has no memory for batches of this size: all are to take smaller
+        ones then.
+        """
         losses: list[Tensor] = []
         weights: list[int | Tensor] = []
         started = time.perf_counter()
         forward_s = 0.0
+        shortage: Exception | None = None
         with torch.no_grad():  # inference_mode would spoil what a user's class caches for the next training step
             for inputs, targets, size in feed.iterate_share(batch_size):
-                if self._is_any(should_stop()):
+                if self._agree(should_stop(), shortage):
                     return None
                 before = time.perf_counter()
-                with self.precision.autocast():
-                    outputs = self.model(inputs)
-                    loss = self.task.compute_loss(outputs, targets).float()
-                if size:  # what stands in so that all take as many passes is not judged
-                    losses.append(loss)
-                    weights.append(self.task.count_targets(targets))
-                    metrics.update(outputs, targets)  # brings the outputs to the CPU, so the device is done
+                try:
+                    with self.precision.autocast():
+                        outputs = self.model(inputs)
+                        loss = self.task.compute_loss(outputs, targets).float()
+                    if size:  # what stands in so that all take as many passes is not judged
+                        losses.append(loss)
+                        weights.append(self.task.count_targets(targets))
+                        metrics.update(outputs, targets)  # brings the outputs to the CPU, so the device is done
+                except Exception as error:
+                    if self.world.size == 1 or not is_out_of_memory(error):
+                        raise
+                    if is_sharded(self.model):  # the others wait for this one within the pass: it can only end
+                        guard = self.size or EvaluationSize(batch_size)
+                        raise guard.give_up(error, _get_share(feed)) from error
+                    shortage = error.with_traceback(None)  # it would hold on to what the pass had allocated
                 forward_s += time.perf_counter() - before
+            if self._agree(should_stop=False, shortage=shortage):
+                return None
         return _Part(
             losses=torch.stack(losses).cpu().numpy().astype(np.float64) if losses else np.zeros(0),
             weights=np.asarray([float(weight) for weight in weights]),
@@ -144,6 +160,21 @@ class Judge:
             seconds=time.perf_counter() - started,
         )
 
-    def _is_any(self, flag: bool) -> bool:
-        """Return whether it is so in any process: one that left the others alone in a forward pass would hang them."""
-        return flag if self.world.size == 1 else bool(self.world.sum(np.asarray([float(flag)]))[0])
+    def _agree(self, should_stop: bool, shortage: Exception | None) -> bool:
+        """Return whether any process should stop; raise when any has no memory left.
+
+        One that left the others alone in a forward pass would hang them.
+        """
+        if self.world.size == 1:
+            return should_stop
+        any_stop, any_short = self.world.sum(np.asarray([float(should_stop), float(shortage is not None)]))
+        if shortage is not None:
+            raise shortage
+        if any_short:
+            raise OthersShortError
+        return bool(any_stop)
+
+
+def _get_share(feed: Feed) -> int:
+    """Return how many samples of a set one process judges at most."""
+    return -(-len(feed) // feed.world.size)

@@ -57,9 +57,8 @@ def make_recovery(parts: Parts, around: Surroundings) -> Recovery:
     _warn_of_size(parts, around)
     asked = parts.profile.training.batch_size
     recovery = Recovery(parts.stepper, asked, around)
-    note = _find_note(around, asked, is_first=parts.world.is_first)
-    size = asked if note is None else min(asked, note.batch_size)
-    recovery.batch_size = min(parts.world.gather(size))
+    note = parts.world.broadcast(_find_note(around, asked) if parts.world.is_first else None)  # it may change the file
+    recovery.batch_size = asked if note is None else min(asked, note.batch_size)
     if note is not None and recovery.batch_size < asked:
         around.tell("batch_size_kept", step=note.step, batch_size=asked, new_batch_size=recovery.batch_size)
         _log.info(
@@ -71,7 +70,7 @@ def make_recovery(parts: Parts, around: Surroundings) -> Recovery:
     return recovery
 
 
-def _find_note(around: Surroundings, asked: int, *, is_first: bool) -> MemoryNote | None:
+def _find_note(around: Surroundings, asked: int) -> MemoryNote | None:
     """Return what the attempts before have left: their own word, or half of it when the last one was killed."""
     if around.note_path is None or around.journal is None:
         return None
@@ -79,8 +78,7 @@ def _find_note(around: Surroundings, asked: int, *, is_first: bool) -> MemoryNot
     if _was_killed(around.note_path.parent, around.journal.path.parent):
         size = asked if note is None else note.batch_size
         note = MemoryNote(batch_size=-(-size // 2), step=None, rank=0, asked_bytes=None, free_bytes=None)
-        if is_first:
-            note.write(around.note_path)
+        note.write(around.note_path)
     return note
 
 
@@ -96,9 +94,10 @@ def _was_killed(run: Path, folder: Path) -> bool:
     return receipt is not None and receipt.cause == Cause.out_of_memory and receipt.exit_code != OUT_OF_MEMORY
 
 
-def guard_judge(judge: Judge, around: Surroundings) -> Judge:
+def guard_judge(judge: Judge, around: Surroundings, parts: Parts) -> Judge:
     """Return a judge that goes on in smaller batches when the memory does not suffice, and says so in the journal."""
-    return replace(judge, size=EvaluationSize(judge.batch_size, around))
+    training_size = parts.profile.training.batch_size
+    return replace(judge, size=EvaluationSize(judge.batch_size, around, training_size=training_size))
 
 
 def get_advice(profile: Profile, estimate: MemoryEstimate | None, batch_size: int) -> str:

@@ -114,6 +114,18 @@ class Meter:
         self._since, self._last_step, self._sum, self._weight, self._samples = now, step, 0.0, 0.0, 0
         return reading
 
+    def check(self) -> None:
+        """Raise RunFailedError when a loss that was not read yet is NaN or infinite, in any process; all must call it.
+
+        Nothing is added up: a sum that is taken in other parts has other bits.
+        """
+        values = self._bring_losses().numpy()
+        places = np.flatnonzero(~np.isfinite(values))
+        found = self._wrong
+        if found is None and len(places):
+            found = self._steps[places[0]], float(values[places[0]])
+        self._raise_if_any(found)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what was taken and not read; losses as they are, for a sum taken in other parts has other bits."""
         return {
@@ -168,10 +180,21 @@ class Meter:
         if self._world.size == 1:
             return total, weight
         every = self._world.gather((total, weight, self._wrong))
-        wrong = [(*one, rank) for rank, (_, _, one) in enumerate(every) if one is not None]
-        if wrong:
-            raise _describe_divergence(*min(wrong, key=lambda one: one[0]))
+        _raise_first([one for _, _, one in every])
         return sum(one[0] for one in every), sum(one[1] for one in every)
+
+    def _raise_if_any(self, wrong: tuple[int, float] | None) -> None:
+        if self._world.size > 1:
+            _raise_first(self._world.gather(wrong))
+        elif wrong is not None:
+            raise _describe_divergence(*wrong)
+
+
+def _raise_first(every: Sequence[tuple[int, float] | None]) -> None:
+    """Raise for the earliest of the losses that are no numbers; each process has told its first one, or None."""
+    wrong = [(*one, rank) for rank, one in enumerate(every) if one is not None]
+    if wrong:
+        raise _describe_divergence(*min(wrong, key=lambda one: one[0]))
 
 
 def _describe_divergence(step: int, value: float, rank: int | None = None) -> RunFailedError:

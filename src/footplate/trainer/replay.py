@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import pdb
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from footplate.errors import InputError
 from footplate.profile.load import load_profile
 from footplate.profile.mesh import get_declared_mesh
 from footplate.profile.model import Profile
-from footplate.record.journal_reader import read_metrics
+from footplate.record.journal_reader import read_events, read_metrics
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import Parts, assemble
 from footplate.trainer.checkpoints.checkpoint import restore_before
@@ -26,7 +26,7 @@ from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.optim import set_learning_rate
 from footplate.trainer.progress import Progress
 
-__all__ = ["load_replayed", "replay_step"]
+__all__ = ["load_replayed", "read_batch_sizes", "replay_step"]
 
 _SAME = 1e-5
 """Relative difference up to which two losses are the same: another device, or batches that are cut otherwise."""
@@ -60,15 +60,16 @@ def replay_step(profile: Profile, data: LoadedData, run: RunDir, number: int, *,
     found = restore_before(parts, progress, run, number - 1)
     checkpoint = None if found is None else found.name
     progress.stopped_by = ""  # a checkpoint of the end, or of a request to stop
-    first, size = progress.step + 1, profile.training.batch_size
+    first = progress.step + 1
+    get_size = read_batch_sizes(run, profile.training.batch_size)
     _log.info("from %s, then %s steps up to step %s", checkpoint or "the start", f"{number - first:,}", f"{number:,}")
     sums = []
     try:
         while progress.step < number - 1:
             step = _take(parts, progress)
-            sums.append(_add_up(parts.stepper.take_step(step, size).losses))
+            sums.append(_add_up(parts.stepper.take_step(step, get_size(progress.step + 1)).losses))
             progress.count(num_samples=step.num_samples)
-        step = _take(parts, progress)
+        step, size = _take(parts, progress), get_size(number)
         if debug:
             _stop(parts, step, size)
         seen = look_at_step(parts.stepper, step, size, parts.model)
@@ -86,6 +87,23 @@ def replay_step(profile: Profile, data: LoadedData, run: RunDir, number: int, *,
         **seen,
         "recorded": _compare(run, number, profile.training.log_frequency, sums),
     }
+
+
+def read_batch_sizes(run: RunDir, asked: int) -> Callable[[int], int]:
+    """Return what gives the batch size of a step, from 1, as the journal tells it: memory may have run short."""
+    changes: list[tuple[int, int]] = []
+    begun = 0
+    for entry in read_events(run):
+        data, name = entry.data, entry.data.get("name")
+        if name == "resume":
+            begun = int(data["step"])
+            changes = [(step, size) for step, size in changes if step <= begun]
+        elif name == "batch_size_kept":
+            changes.append((begun + 1, int(data["new_batch_size"])))
+        elif name in ("out_of_memory", "batch_size_grown") and not data.get("during") and data.get("new_batch_size"):
+            changes = [(step, size) for step, size in changes if step < int(data["step"])]
+            changes.append((int(data["step"]), int(data["new_batch_size"])))
+    return lambda step: next((size for start, size in reversed(changes) if start <= step), asked)
 
 
 def _take(parts: Parts, progress: Progress) -> Step:

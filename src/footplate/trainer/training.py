@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from footplate.data.load import LoadedData
+from footplate.errors import RecordError
 from footplate.profile.model import Profile, get_model_section
 from footplate.record.journal import Journal
 from footplate.record.rundir import RunDir
@@ -27,6 +30,7 @@ from footplate.trainer.interrupt import Interrupt
 from footplate.trainer.loading.feed import Feed
 from footplate.trainer.loop import Loop, run_loop
 from footplate.trainer.memory.limits import get_peak_gb
+from footplate.trainer.memory.recovery import Surroundings
 from footplate.trainer.memory_plan import guard_judge, make_recovery, make_surroundings
 from footplate.trainer.meter import Meter
 from footplate.trainer.monitors import make_monitors
@@ -57,9 +61,10 @@ def train_model(
         save_description(run.artifacts / "model.json", get_model_section(profile), data, parts.task)
     _announce(parts, journal)
     progress, meter = Progress(num_train=len(parts.train)), Meter(world)
+    around = make_surroundings(parts, progress, journal, run.path)
     with interrupt.deferred():
-        best = _train(parts, progress, meter, run, journal, interrupt)
-        final = _finish(parts, progress, best, run.artifacts, interrupt)
+        best = _train(parts, around, meter, run, journal, interrupt)
+        final = _finish(parts, around, best, run.artifacts, interrupt)
         result = _make_result(parts, progress, meter, best, final)
         if progress.stopped_by == "preempted":  # it goes on elsewhere
             journal.event("preempted", step=progress.step)
@@ -92,14 +97,13 @@ def _announce(parts: Parts, journal: Journal) -> None:
 
 
 def _train(
-    parts: Parts, progress: Progress, meter: Meter, run: RunDir, journal: Journal, interrupt: Interrupt
+    parts: Parts, around: Surroundings, meter: Meter, run: RunDir, journal: Journal, interrupt: Interrupt
 ) -> BestWeights:
     """Put the loop together as the profile asks, go on from a checkpoint if there is one, and run it.
 
     Return the hook that kept the best weights.
     """
-    profile = parts.profile
-    around = make_surroundings(parts, progress, journal, run.path)
+    profile, progress = parts.profile, around.progress
     recovery = make_recovery(parts, around)
     agreement = Agreement(parts.world, lambda: interrupt.reason or recovery.find_stop())
 
@@ -110,12 +114,12 @@ def _train(
     hooks += monitors.hooks
 
     validation = Feed(parts.data.val, parts.device, parts.data_world)
-    judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around)
+    judge = guard_judge(parts.make_judge(profile.validation.metrics, *monitored), around, parts)
     timer = make_timer(profile)
 
     # From here on everything stands as the checkpoint has it: what is made later is no part of it.
     shared: dict[str, Stateful] = {type(one).__name__: one for one in hooks} | {"Recovery": recovery, "Timer": timer}
-    watched = Watched(shared=shared, own={"Meter": meter}, best=best)
+    watched = Watched(shared=shared, own={"Meter": meter}, best=best, check=meter.check)
     attempt = resume(parts, progress, run, journal, watched)
     checkpointer = Checkpointer(parts, run, watched, attempt=attempt)
     saver = make_saver(checkpointer, parts, journal, by_first=agreement.by_first, best=best)
@@ -144,12 +148,24 @@ def _train(
         saver.abandon()
         raise
     finally:
-        saver.close()
-        best.write()
-        parts.train.close()
-        for hook in hooks:
-            hook.close()
+        with ExitStack() as ends:  # in reverse order, and each whatever became of the others
+            for hook in hooks:
+                ends.callback(hook.close)
+            ends.callback(parts.train.close)
+            ends.callback(_write_best, best, progress)
+            ends.callback(saver.close)
     return best
+
+
+def _write_best(best: BestWeights, progress: Progress) -> None:
+    """Write the best weights; where they cannot be, an end that has another reason keeps it."""
+    is_failing = sys.exc_info()[0] is not None
+    try:
+        best.write()
+    except RecordError as error:
+        if not (is_failing or progress.is_asked_to_stop):
+            raise
+        _log.warning("the best weights cannot be written: %s", error.message)
 
 
 def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[Hook], BestWeights, list[str]]:
@@ -173,13 +189,16 @@ def _make_hooks(parts: Parts, artifacts: Path, journal: Journal) -> tuple[list[H
     return hooks, best, monitored
 
 
-def _finish(parts: Parts, progress: Progress, best: BestWeights, artifacts: Path, interrupt: Interrupt) -> FinalResult:
+def _finish(
+    parts: Parts, around: Surroundings, best: BestWeights, artifacts: Path, interrupt: Interrupt
+) -> FinalResult:
     """Save the last weights and judge the best ones; what is preempted is judged by the attempt that ends it."""
+    progress = around.progress
     if progress.stopped_by == "preempted":
         return FinalResult()
     save_from_first(parts.model, artifacts / "last.safetensors", parts.world)
     _choose_best(parts, best, artifacts)
-    final = _judge(parts, interrupt)
+    final = _judge(parts, around, interrupt)
     if final.is_broken_off and "preempted" in parts.world.gather(interrupt.reason):
         progress.stopped_by = "preempted"
         return FinalResult()
@@ -196,7 +215,7 @@ def _choose_best(parts: Parts, best: BestWeights, artifacts: Path) -> None:
         load_weights(parts.judged, file)
 
 
-def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
+def _judge(parts: Parts, around: Surroundings, interrupt: Interrupt) -> FinalResult:
     settings = parts.profile.post_training.final_evaluation
     if not settings.enabled:
         return FinalResult()
@@ -207,7 +226,8 @@ def _judge(parts: Parts, interrupt: Interrupt) -> FinalResult:
 
     sample = next(parts.train.iterate(1)).inputs
     test = Feed(parts.data.test, parts.device, parts.data_world)
-    return judge_finally(settings, parts.make_judge(settings.test_metrics), test, sample, should_stop)
+    judge = guard_judge(parts.make_judge(settings.test_metrics), around, parts)
+    return judge_finally(settings, judge, test, sample, should_stop)
 
 
 def _make_result(

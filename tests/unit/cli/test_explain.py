@@ -118,6 +118,6 @@ def test_a_name_of_several_keys_lists_them(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_key_of_which_some_values_are_not_built_is_active(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = explain(capsys, "post_training.report.format")
-    assert "status   active, but html, pdf: not built yet; markdown is written" in out
+    _, out, _ = explain(capsys, "device")
+    assert "status   active, but xpu, xla: not tried yet" in out
     assert ".*" not in explain(capsys, "model.architecture")[1]

@@ -200,3 +200,9 @@ def test_what_cannot_be_drilled_is_refused(tmp_path: Path) -> None:
         drill(iris, num_kills=1)
     with pytest.raises(InputError, match="this training has"):
         drill(iris, num_steps=100_000)
+
+
+def test_the_first_kill_comes_when_there_is_a_checkpoint_to_go_on_from() -> None:
+    for seed in range(200):
+        assert min(step for step, _ in choose_course(24, 2, seed)) > 24 // 8
+    assert [step for step, _ in choose_course(8, 6, 1)] == sorted({step for step, _ in choose_course(8, 6, 1)})

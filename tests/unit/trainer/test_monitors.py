@@ -149,3 +149,32 @@ def test_operations_are_counted_by_hand_and_nothing_is_drawn() -> None:
 )
 def test_a_peak_is_known_or_not(name: str, precision: str, peak: float | None) -> None:
     assert find_peak(name, precision) == peak
+
+
+class _Tied(nn.Module):
+    """Two layers that share a weight, and one without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.idle = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False), nn.Linear(2, 2)
+        self.second.weight = self.first.weight
+
+
+def test_a_weight_that_layers_share_counts_once_and_a_frozen_one_from_its_thaw_on(tmp_path: Path) -> None:
+    model = _Tied()
+    model.first.weight.requires_grad = False
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        watch = LayerWatch(model, 1, journal, with_total=True)
+        progress = Progress(num_train=1)
+        watch.on_start(progress)
+        for thawed, expected in ((False, 0.0), (True, 6.0)):
+            model.first.weight.requires_grad = thawed
+            model.first.weight.grad = torch.full((3, 3), 2.0)
+            watch.on_gradients()
+            progress.step += 1
+            watch.on_step(progress)
+            entry = [one for one in read_journal(tmp_path / "journal.jsonl") if one.kind == "metrics"][-1]
+            values = entry.data["values"]
+            assert values["grad_norm/first"] == values["train/grad_norm"] == pytest.approx(expected)
+            assert values["grad_norm/idle"] == 0.0
+            assert "grad_norm/second" not in values

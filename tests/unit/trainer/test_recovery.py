@@ -24,6 +24,7 @@ from footplate.record.journal import Journal, read_events
 from footplate.record.receipt import make_receipt, write_receipt
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import assemble
+from footplate.trainer.distributed.world import ALONE
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.memory import recovery as recovery_module
 from footplate.trainer.memory.limits import MemoryLimit, get_free_bytes
@@ -208,13 +209,15 @@ def test_an_update_that_failed_is_not_done_twice(
 
 def test_an_evaluation_is_done_anew_in_smaller_batches(train: Train, net: Any) -> None:
     whole = train(*KEYS, "training.batch_size=10")
-    net.largest_judged = 10
+    net.largest_judged = 7
     cut = train(*KEYS, "training.batch_size=10")
     assert cut.get_values("val/loss") == pytest.approx(whole.get_values("val/loss"), abs=1e-6)
     told = cut.get_events("out_of_memory")
     assert [(event["during"], event["batch_size"], event["new_batch_size"]) for event in told] == [
-        ("evaluation", 40, 20),
-        ("evaluation", 20, 10),
+        ("evaluation", 15, 8),  # of the validation set's samples, not of what a pass might have
+        ("evaluation", 8, 4),
+        ("evaluation", 15, 8),  # the test set
+        ("evaluation", 8, 4),
     ]
 
 
@@ -339,6 +342,15 @@ def test_what_is_free_regards_the_limit_of_the_shell(monkeypatch: pytest.MonkeyP
     assert get_free_bytes(cpu, [ample]) == 0
 
 
+class _FourSamples:
+    """As much of a feed as a judge asks before it judges."""
+
+    world = ALONE
+
+    def __len__(self) -> int:
+        return 4
+
+
 def test_a_judge_without_a_record_halves_too(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
@@ -350,6 +362,21 @@ def test_a_judge_without_a_record_halves_too(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Judge, "_evaluate", look)
     nothing: Any = None
     judge = Judge(model=nn.Linear(1, 1), task=nothing, precision=nothing, metrics=(), batch_size=8)
-    feed: Any = range(4)
+    feed: Any = _FourSamples()
     assert judge.evaluate(feed) is None
-    assert sizes == [8, 4, 2]
+    assert sizes == [8, 2]  # half of the four samples there are
+
+
+def test_one_process_of_several_does_not_change_its_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery_module, "_GROW_AFTER", 3)
+    profile = load_profile_text(SMALL)
+    parts = assemble(profile, load_data(profile))
+    progress = Progress(num_train=len(parts.train))
+    for size, expected in ((1, 16), (2, 8)):
+        parallel = replace(parts.stepper.parallel, world=replace(parts.world, size=size))
+        around = replace(make_surroundings(parts, progress, None, Path()), note_path=None, limits=())  # type: ignore[arg-type]
+        recovery = Recovery(replace(parts.stepper, parallel=parallel), 16, around)
+        recovery.batch_size = 8
+        for _ in range(5):
+            recovery.take_step(parts.train.take(1, 0, 0, 16))
+        assert recovery.batch_size == expected

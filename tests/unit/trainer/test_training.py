@@ -18,11 +18,14 @@ from footplate.data.load import load_data
 from footplate.errors import InputError, RecordError, RunFailedError
 from footplate.profile.load import load_profile_text
 from footplate.profile.schedule import get_learning_rate
+from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.journal import Journal
+from footplate.record.rundir import RunDir
 from footplate.trainer.final import get_size_mb
 from footplate.trainer.hooks import BestWeights
 from footplate.trainer.interrupt import Interrupt, Preempted
 from footplate.trainer.progress import Progress
+from footplate.trainer.training import train_model
 from footplate.trainer.weights import copy_weights, get_weights, load_network, load_weights, save_weights
 
 Train = Callable[..., Any]
@@ -363,3 +366,25 @@ def test_the_description_tells_how_rows_become_inputs_and_what_the_outputs_mean(
     ]
     assert value["targets"] == ["price", "weight"]
     assert value["model"]["dropout"] == 0.25
+
+
+def test_a_training_whose_loss_is_no_number_is_not_saved(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.last, self.passes = nn.Linear(4, 3), 0\n"
+        "    def forward(self, x):\n        self.passes += self.training\n"
+        "        return self.last(x) * (float('nan') if self.passes > 12 else 1.0)\n"
+    )
+    text = (
+        "model: {architecture: 'nets:Net'}\ndata: {train_data: 'sklearn:iris'}\ndevice: cpu\n"
+        "training: {batch_size: 8, max_epochs: 5, log_frequency: 1000, checkpointing: {frequency: 5, keep_last_n: 2}}\n"
+    )
+    profile = load_profile_text(text, base_dir=tmp_path)
+    run = RunDir.create(tmp_path / "runs", "test")
+    (run.path / "profile.yaml").write_text(text)
+    with (
+        Journal(run.new_attempt().journal_path()) as journal,
+        pytest.raises(RunFailedError, match="the loss became NaN at step 13"),
+    ):
+        train_model(profile, load_data(profile), run, journal, Interrupt())
+    assert [one.step for one in list_checkpoints(get_folder(run))] == [5, 10]

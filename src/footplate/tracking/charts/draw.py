@@ -11,7 +11,10 @@ from footplate.tracking.charts.scales import Scale, format_tick, make_scale, thi
 
 __all__ = ["HEIGHT", "MAX_SERIES", "WIDTH", "Anchor", "Canvas", "draw"]
 
-WIDTH, HEIGHT = 480.0, 270.0
+WIDTH = 480.0
+"""Of every chart, in units of its own."""
+HEIGHT = 270.0
+"""Of every chart, in the same units."""
 MAX_SERIES = 8
 """Colours and dashes that can be told apart; further series are drawn like the first ones."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 12.0, 44.0, 40.0

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,6 +93,8 @@ class Watched:
     """By name, what each process has of its own."""
     best: BestWeights | None = None
     """Its weights are a file of the checkpoint, as they were at that step."""
+    check: Callable[[], None] = lambda: None
+    """Called before each checkpoint, by all processes: raises when the training has gone wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,7 @@ class Checkpointer:
         The copies are made into memory that is kept for the next time: fresh memory costs more than the copying.
         """
         parts = self._parts
+        self._watched.check()
         under_way = self._begin(progress.step)
         best = self._watched.best
         states = {f"training.rank{parts.world.rank}": self._get_own_state()}

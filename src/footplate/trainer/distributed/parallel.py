@@ -111,12 +111,13 @@ def make_parallel(profile: Profile, world: World) -> Parallel:
 
 
 def spread(
-    network: nn.Module, profile: Profile, parallel: Parallel, device: torch.device
+    network: nn.Module, profile: Profile, parallel: Parallel, device: torch.device, *, has_unused: bool = False
 ) -> tuple[nn.Module, nn.Module, Parallel]:
     """Spread a network over the processes; return it, as it is called in training, and how its steps are taken.
 
     All processes start with the first one's weights. Sharded, the network itself is changed: its parameters hold a
-    part each. Raises InputError when the network cannot be spread like this.
+    part each. ``has_unused`` says that the loss does not depend on some of them. Raises InputError when the network
+    cannot be spread like this.
     """
     world, mesh = parallel.world, parallel.mesh
     if world.size == 1:
@@ -130,7 +131,7 @@ def spread(
             network,
             device_ids=[device] if device.type == "cuda" else None,
             # What thaws later belongs to it from the start, and has no gradient until then.
-            find_unused_parameters=transfer.is_on and transfer.strategy == "gradual_unfreezing",
+            find_unused_parameters=has_unused or (transfer.is_on and transfer.strategy == "gradual_unfreezing"),
         )
         return network, wrapped, _Replicated(world=world, data=parallel.data, mesh=mesh, wrapped=wrapped)
     if profile.training.mixed_precision.enabled and profile.training.mixed_precision.precision == "fp16":

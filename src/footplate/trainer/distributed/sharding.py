@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
@@ -21,6 +22,7 @@ __all__ = [
     "gather_whole",
     "get_mesh_of",
     "is_sharded",
+    "reshard",
     "restore_order",
     "scatter_weights",
     "take_part",
@@ -32,7 +34,17 @@ ORDER = "footplate_row_order"
 
 def is_sharded(network: nn.Module) -> bool:
     """Return whether a process holds a part of the network only."""
-    return any(isinstance(parameter, DTensor) for parameter in network.parameters())
+    # After a forward pass without a backward pass FSDP leaves the parameters of the outermost module whole.
+    return any(isinstance(module, FSDPModule) for module in network.modules()) or any(
+        isinstance(parameter, DTensor) for parameter in network.parameters()
+    )
+
+
+def reshard(network: nn.Module) -> None:
+    """Let each process hold its part only again, after forward passes without a backward pass."""
+    for module in network.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def get_mesh_of(tensor: Tensor) -> object:

@@ -13,6 +13,7 @@ __all__ = ["NAME", "MemoryNote", "find_note"]
 
 NAME = "memory.json"
 """Its name in the run directory."""
+_LATEST = "evaluation_batch_size"
 _log = logging.getLogger("footplate")
 
 
@@ -30,11 +31,13 @@ class MemoryNote:
     """What was asked for; None where it is not known."""
     free_bytes: int | None
     """What was free; None where it is not known."""
+    evaluation_batch_size: int | None = None
+    """Batch size of evaluations for the next attempt; None where they did fit."""
 
     def write(self, path: Path) -> None:
         """Write it in one step. That it cannot be written is said, for the training ends anyway."""
         try:
-            write_json(path, asdict(self))
+            write_json(path, {name: value for name, value in asdict(self).items() if value or name != _LATEST})
         except RecordError as error:
             _log.warning("the next attempt will not know of the smaller batch: %s", error.message)
 
@@ -49,6 +52,11 @@ def find_note(path: Path) -> MemoryNote | None:
             rank=int(value["rank"]),
             asked_bytes=value.get("asked_bytes"),
             free_bytes=value.get("free_bytes"),
+            evaluation_batch_size=_find_size(value.get("evaluation_batch_size")),
         )
     except (NotFoundError, RecordError, KeyError, TypeError, ValueError):
         return None
+
+
+def _find_size(value: object) -> int | None:
+    return max(1, value) if isinstance(value, int) else None

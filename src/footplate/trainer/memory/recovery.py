@@ -22,12 +22,12 @@ from footplate.trainer.memory.limits import (
     free_memory,
     get_free_bytes,
 )
-from footplate.trainer.memory.note import MemoryNote
+from footplate.trainer.memory.note import MemoryNote, find_note
 from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.progress import Progress
 from footplate.trainer.stepper import Stepper, StepResult, UpdateFailedError
 
-__all__ = ["EvaluationSize", "Recovery", "Surroundings"]
+__all__ = ["EvaluationSize", "OthersShortError", "Recovery", "Surroundings"]
 
 _GROW_AFTER = 200
 """Steps without a shortage after which a larger batch is tried; after each setback twice as many."""
@@ -36,6 +36,13 @@ _ENOUGH_FREE = 0.75
 """Main memory used up to this share of its limit leaves room for a larger batch."""
 _log = logging.getLogger("footplate")
 T = TypeVar("T")
+
+
+class OthersShortError(MemoryExhaustedError):
+    """Another process has no memory for batches of this size."""
+
+    def __init__(self) -> None:
+        super().__init__("an evaluation ran out of memory in another process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,8 @@ class Recovery:
                     raise self._end(shortage, step, where="in the update of the weights") from error
             else:
                 self._good_steps += 1
-                if self.batch_size < self._asked and self._good_steps >= self._wait:
+                # One process of several cannot change its batches alone.
+                if self._world.size == 1 and self.batch_size < self._asked and self._good_steps >= self._wait:
                     self._grow()
                 return result
             self._shrink(shortage, step)  # outside of `except`: the error holds on to what the step had allocated
@@ -240,26 +248,59 @@ class Recovery:
 
 
 class EvaluationSize:
-    """The batch size of evaluations, halved when the memory does not suffice for one."""
+    """The batch size of evaluations, halved when the memory does not suffice for one, in all processes together."""
 
-    def __init__(self, batch_size: int, around: Surroundings | None = None) -> None:
+    def __init__(self, batch_size: int, around: Surroundings | None = None, *, training_size: int = 1) -> None:
+        """``training_size`` is the batch size of the training, which a word for the next attempt holds too."""
         self.batch_size = batch_size
         self._around = around
+        self._training_size = training_size
+        note = None if around is None or around.note_path is None else find_note(around.note_path)
+        if note is not None and note.evaluation_batch_size is not None:
+            self.batch_size = min(batch_size, note.evaluation_batch_size)
 
-    def run(self, evaluate: Callable[[int], T]) -> T:
-        """Return what ``evaluate`` gives; it is called anew with half the batch size as often as that may help."""
+    def run(self, evaluate: Callable[[int], T], largest: int) -> T:
+        """Return what ``evaluate`` gives; it is called anew with half the batch size as often as that may help.
+
+        ``largest`` is how many samples a pass can have at most: that is what is halved.
+        """
         while True:
             try:
                 return evaluate(self.batch_size)
+            except OthersShortError:
+                if self.batch_size == 1:
+                    raise
+                shortage = Shortage(asked_bytes=None, free_bytes=None)
             except Exception as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
-                device = torch.device("cpu") if self._around is None else self._around.device
-                shortage = describe_shortage(error, device)
-            self._halve(shortage, device)
+                shortage = describe_shortage(error, self._device)
+            self._halve(shortage, min(self.batch_size, largest))
 
-    def _halve(self, shortage: Shortage, device: torch.device) -> None:
-        before, self.batch_size = self.batch_size, -(-self.batch_size // 2)
+    def give_up(self, error: Exception, largest: int) -> MemoryExhaustedError:
+        """Return the error to end with where the others wait for this process; the next attempt takes half the size."""
+        size = min(self.batch_size, largest)
+        half = -(-size // 2)
+        if self._around is not None and self._around.note_path is not None and size > 1:
+            note = find_note(self._around.note_path)
+            shortage = describe_shortage(error, self._device)
+            MemoryNote(
+                batch_size=self._training_size if note is None else note.batch_size,
+                evaluation_batch_size=half,
+                step=self._around.progress.step,
+                rank=0 if note is None else note.rank,
+                asked_bytes=shortage.asked_bytes,
+                free_bytes=shortage.free_bytes,
+            ).write(self._around.note_path)
+        told = f"an evaluation ran out of memory with batches of {size} {_count_samples(size)}"
+        return MemoryExhaustedError(f"{told}; the next attempt judges in batches of {half}")
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self._around is None else self._around.device
+
+    def _halve(self, shortage: Shortage, before: int) -> None:
+        self.batch_size = -(-before // 2)
         _log.warning(
             "evaluation: %s; going on in batches of %d instead of %d samples",
             shortage.to_text(),
@@ -276,7 +317,7 @@ class EvaluationSize:
                 asked_bytes=shortage.asked_bytes,
                 free_bytes=shortage.free_bytes,
             )
-        free_memory(device)
+        free_memory(self._device)
 
 
 def _get_half(size: int, step: Step) -> int:

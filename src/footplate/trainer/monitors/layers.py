@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,11 +38,7 @@ class LayerWatch(Hook):
     watches_steps: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, frequency: int, journal: Journal, *, with_total: bool) -> None:
-        self._layers = [
-            _Layer(name=name or "network", parameters=parameters)
-            for name, module in model.named_modules()
-            if (parameters := [one for one in module.parameters(recurse=False) if one.requires_grad])
-        ]
+        self._layers = list(_list_layers(model))
         self._frequency = frequency
         self._journal = journal
         self._with_total = with_total
@@ -58,7 +54,7 @@ class LayerWatch(Hook):
         if (self._step + 1) % self._frequency:
             return
         with torch.no_grad():
-            self._norms = torch.stack([_get_norm([one.grad for one in layer.parameters]) for layer in self._layers])
+            self._norms = torch.stack([_get_norm(layer.parameters) for layer in self._layers])
             self._before = [_sample(layer.parameters) for layer in self._layers]
 
     def on_step(self, progress: Progress) -> None:
@@ -90,11 +86,21 @@ class LayerWatch(Hook):
         self._journal.table("updates", step, updates)
 
 
-def _get_norm(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Return the norm of all gradients of a layer; 0 where it took no part."""
-    found = [gradient for gradient in gradients if gradient is not None]
+def _list_layers(model: nn.Module) -> Iterator[_Layer]:
+    """Yield each layer with its own parameters; one that several layers share belongs to the first of them."""
+    seen: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        parameters = [one for one in module.parameters(recurse=False) if one not in seen]
+        seen.update(parameters)
+        if parameters:
+            yield _Layer(name=name or "network", parameters=parameters)
+
+
+def _get_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the norm of all gradients of a layer; 0 where it took no part, or is frozen."""
+    found = [one.grad for one in parameters if one.grad is not None and one.requires_grad]
     if not found:
-        return torch.zeros(())
+        return torch.zeros((), device=parameters[0].device)
     norms = torch._foreach_norm(found)
     total: Tensor = torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms]))
     return total
