@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -100,6 +101,54 @@ def test_everything_is_told_once_and_told_again_changes_nothing(server: int, tmp
     check_stored(run, server)
     files = ask_mlflow(server, "artifacts/list", run_id=found["info"]["run_id"])["files"]
     assert {"artifacts", "profile.yaml"} <= {one["path"] for one in files}
+
+
+def test_names_that_mlflow_does_not_take_hold_up_no_other_and_are_kept_apart(server: int, tmp_path: Path) -> None:
+    place = {"tracking_uri": f"http://127.0.0.1:{server}", "experiment_name": EXPERIMENT}
+    run = make_run(tmp_path, {"mlflow": place})
+    attempt = add_attempt(run)
+    names = ["a?b", "a!b", "/front", "a//b", "../up", ".", "x" * 300, "x" * 299 + "y", "größe", "plain/name"]
+    entry = {"kind": "metrics", "step": 1, "values": {name: float(number) for number, name in enumerate(names)}}
+    write_entries(attempt.journal_path(), [{"t": time.time(), **entry}])
+    write_entries(attempt.journal_path(), [{"t": time.time(), "kind": "params", "values": {"long": "v" * 7000}}])
+    # A step that MLflow's database cannot hold: the values beside it are told.
+    late = [{"t": time.time(), "kind": "metrics", "step": step, "values": {"late": 1.0}} for step in (5, 1 << 70, 7)]
+    write_entries(attempt.journal_path(), late)
+    end(run, attempt)
+    assert ship(run) == 0
+    found, stored = read_stored(run, server)
+    assert sorted(value for name, [(_, value), *_] in stored.items() if name != "late") == [*map(float, range(10))]
+    assert {"größe", "plain/name"} <= set(stored)
+    assert [len(one["value"]) for one in found["data"]["params"]] == [6000]
+    assert "long has 7,000 characters: MLflow is told the first 6,000" in read_log(run)
+
+
+def read_log(run: RunDir) -> str:
+    return (run.path / "shipping" / "log.txt").read_text()
+
+
+def test_a_password_in_an_address_is_written_down_and_shown_nowhere(
+    server: int, tmp_path: Path, footplate: Any
+) -> None:
+    secret = "hunter2hunter2"  # of nobody
+    environment = {"MLFLOW_TRACKING_URI": f"http://somebody:{secret}@127.0.0.1:{server}"}
+    code = "import mlflow; mlflow.start_run(); mlflow.log_metric('own', 1.0)"
+    done = footplate("run", "--name", "secret", "--", sys.executable, "-c", code, env=environment, check=0)
+    run = RunDir.open(next((tmp_path / "runs").glob("secret-*")))
+    told = json.loads((run.path / "shipping" / "mlflow.json").read_text())
+    assert told["is_closed"]
+    files = [path for path in run.path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert [path for path in files if not path.name.startswith("log.rank")] == []  # what MLflow itself prints
+    assert secret not in done.stderr
+    assert f"http://somebody:***@127.0.0.1:{server}/#/experiments/" in "".join(done.stderr.split())
+    # From a shell without the variable nothing goes to another place.
+    book = Logbook.read(run, "mlflow")
+    book.is_closed = False
+    book.write(run, "mlflow")
+    write_entries(run.get_attempt(1).journal_path(), make_metrics([1], late=0.0))
+    done = footplate("sync", run.id, check=1)
+    assert "the environment variable MLFLOW_TRACKING_URI is not set" in " ".join(done.stderr.split())
+    footplate("sync", run.id, env=environment, check=0)
 
 
 @pytest.mark.parametrize("fault", ["500", "507", "deaf", "shut"])

@@ -71,6 +71,24 @@ def test_scalars_and_histograms_are_told_once_and_a_resume_replaces_what_it_does
     assert {path: path.read_bytes() for path in folder.rglob("events.*")} == before
 
 
+def test_a_resume_in_several_processes_drops_nothing_of_another_process(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {"tensorboard": {}})
+    for first, last in ((0, 100), (51, 150)):
+        attempt = add_attempt(run)
+        for rank, name in enumerate(("train__loss", "rank1__step_s")):
+            journal = attempt.journal_path(f"rank{rank}")
+            if first:
+                write_entries(journal, [{"t": time.time(), "kind": "rewind", "step": first - 1}])
+            write_entries(journal, make_metrics(range(first, last), **{name: 0.5}))
+    end(run, attempt)
+    ship(run)
+    stored = {}
+    for folder in (run.path / "tensorboard", run.path / "tensorboard" / "rank1"):
+        events = read(folder)
+        stored |= {name: [one.step for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    assert stored == {"train/loss": [*range(150)], "rank1/step_s": [*range(150)]}
+
+
 def test_what_a_killed_process_wrote_beyond_its_position_is_not_there_twice(tmp_path: Path) -> None:
     run = make_resumed_run(tmp_path)
     ship(run)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 __all__ = ["Sidecars"]
 
+_MAX_REVIVED = 100
+
 
 class Sidecars:
     """The commands beside one job."""
@@ -18,6 +20,7 @@ class Sidecars:
         """``log`` takes what they print; ``note`` is told what goes wrong."""
         self._log, self._note = log, note
         self._running: list[subprocess.Popen[bytes]] = []
+        self._num_revived = 0
 
     def start(self, argv: list[str], environment: Mapping[str, str], *, holds_stop: bool = False) -> None:
         """Start one; that it cannot be started is noted.
@@ -45,6 +48,15 @@ class Sidecars:
         for sidecar in [one for one in self._running if one.poll() is not None]:
             self._note(f"the sidecar {sidecar.args!r} ended with {sidecar.returncode}")
             self._running.remove(sidecar)
+
+    def revive(self, environment: Mapping[str, str], *, holds_stop: bool = False) -> None:
+        """Start again those that something has killed, not for ever; those that have ended by themselves are left."""
+        for sidecar in [one for one in self._running if (one.poll() or 0) < 0]:
+            self._running.remove(sidecar)
+            self._note(f"the sidecar {sidecar.args!r} was killed by signal {-sidecar.returncode}")
+            if self._num_revived < _MAX_REVIVED and isinstance(sidecar.args, list):
+                self._num_revived += 1
+                self.start([str(word) for word in sidecar.args], environment, holds_stop=holds_stop)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Ask all to end, and kill those that do not within so many seconds."""

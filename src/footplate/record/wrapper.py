@@ -88,6 +88,7 @@ class _Wrapper:
         self._child: subprocess.Popen[bytes] | None = None
         self._sidecars = Sidecars(attempt.path / "wrapper.log", self._note)
         self._shipper = Sidecars(attempt.path / "wrapper.log", self._note)
+        self._environment: dict[str, str] = {}
         self._kill_at: float | None = None
         self._asked_by: set[int] = set()
         self._notes: list[str] = []
@@ -117,6 +118,7 @@ class _Wrapper:
                 self._signals.sleep(1.0)
         exit_code = self._end(job, max(0, (find_oom_kills() or 0) - oom_kills))
         # Trackers are told the end that was just recorded; before a further attempt only what can be told at once.
+        self._guard(lambda: self._shipper.revive(self._environment, holds_stop=True))
         self._guard(lambda: self._shipper.stop(job.ship_grace_s if self.next is None else _SHORT_GRACE_S))
         return exit_code
 
@@ -148,6 +150,7 @@ class _Wrapper:
             "FOOTPLATE_ATTEMPT": str(self._attempt.number),
         }
         environment |= self._prepare(job, environment)
+        self._environment = environment
         # The job holds the log itself: what it prints is kept even when this process is killed.
         with open(self._attempt.log_path(), "ab") as log:
             try:
@@ -205,6 +208,7 @@ class _Wrapper:
             if now >= beat_at:
                 self._save(last_checkpoint=_find_last_checkpoint(self._run))
                 self._sidecars.check()
+                self._shipper.revive(self._environment, holds_stop=True)
                 beat_at = now + job.heartbeat_s
             until = beat_at if self._kill_at is None else min(beat_at, self._kill_at)
             if self._asked_to_save is not None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import footplate
 from footplate.errors import CommandError, FootplateError, InputError, RecordError
@@ -310,14 +310,34 @@ def _make_job(run: RunDir, attempt: Attempt, job: JobSpec, cwd: Path) -> dict[st
     }
 
 
-def make_shipping(run: RunDir, kind: str, trackers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
-    """Return what a job says of the trackers that the run is shipped to.
+def make_shipping(
+    run: RunDir,
+    kind: str,
+    trackers: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, object]:
+    """Return what a job says of the trackers that the run is shipped to; ``before``: what an earlier attempt's says.
 
     A command of the user's may call MLflow itself: the MLflow run is made before it starts, so that it is the same one.
     """
-    shipper = [sys.executable, "-m", "footplate.tracking.shipping", str(run.path)] if trackers else []
-    prelude = [*shipper, "--open", "mlflow"] if kind == "exec" and "mlflow" in trackers else []
-    return {"trackers": {name: dict(one) for name, one in trackers.items()}, "shipper": shipper, "prelude": prelude}
+    settings = {name: dict(one) for name, one in trackers.items()}
+    if "mlflow" in settings and not settings["mlflow"].get("tracking_uri"):
+        # Written down now: a sync from elsewhere, with another environment, must tell the same place.
+        known = (before or {}).get("mlflow", {}).get("tracking_uri")
+        settings["mlflow"]["tracking_uri"] = known or _get_tracking_uri()
+    shipper = [sys.executable, "-m", "footplate.tracking.shipping", str(run.path)] if settings else []
+    prelude = [*shipper, "--open", "mlflow"] if kind == "exec" and "mlflow" in settings else []
+    return {"trackers": settings, "shipper": shipper, "prelude": prelude}
+
+
+def _get_tracking_uri() -> str:
+    """Return the environment's; one with a password in it as a reference to the variable."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        return ""
+    from footplate.profile.secrets import looks_like_credential  # as above: not loaded for a plain command
+
+    return "${env:MLFLOW_TRACKING_URI}" if looks_like_credential(uri) else uri
 
 
 class _Background:

@@ -23,6 +23,7 @@ from footplate.runs.code_tree import TREE, find_changes, join_names, restore_tre
 from footplate.runs.launch import RUN_DIR_TOKEN, Launched, check_command, get_environment, make_shipping
 from footplate.runs.rerun import read_job
 from footplate.runs.start import EarlySignals, record_failure
+from footplate.tracking.shipping.logbook import read_settings
 
 if TYPE_CHECKING:
     from footplate.profile.model import Profile
@@ -212,7 +213,7 @@ def _make_job(run: RunDir, info: RunInfo, cwd: Path, profile: Profile | None) ->
 
         argv = get_command(profile)  # with this Python, which has Footplate; the recorded one may be gone
         job["num_processes"] = get_num_started(profile)
-        job |= make_shipping(run, info.kind, get_trackers(profile))
+        job |= make_shipping(run, info.kind, get_trackers(profile), read_settings(run))
         job["restart"] = get_restart(profile).to_json() if job.get("restart") is not None else None
     words = [str(run.path) if word == RUN_DIR_TOKEN else word for word in argv]
     job["argv"] = [*words, *job.get("resume_args", [])]

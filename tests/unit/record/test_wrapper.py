@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def test_a_command_that_cannot_be_started(run: RunDir, wrap: Wrap, argv: list[st
     assert wrapped.receipt.pid is None
     status = get_status(run)
     assert (status.state, status.cause, status.exit_code) == (RunState.failed, Cause.config_error, 127)
+
+
+def test_a_shipper_that_is_killed_is_started_again_and_one_that_has_ended_is_not(
+    tmp_path: Path, wrap: Wrap, wait_until: WaitUntil
+) -> None:
+    told = tmp_path / "shippers"
+    code = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n')"
+    code += "; signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM]); signal.pause()"
+    wrapped = wrap("sh", "-c", "exec sleep 600", shipper=[sys.executable, "-c", code, str(told)], heartbeat_s=0.05)
+    for number in (1, 2):
+        wait_until(lambda number=number: told.exists() and told.read_text().count("\n") == number)  # type: ignore[misc]
+        os.kill(int(told.read_text().split()[-1]), signal.SIGKILL)
+    wait_until(lambda: told.read_text().count("\n") == 3)
+    wrapped.process.terminate()
+    assert wrapped.wait() == 130
+    assert "was killed by signal 9" in wrapped.notes
+    ended = wrap("sleep", "0.5", shipper=["sh", "-c", f"echo once >> {tmp_path}/ended"], heartbeat_s=0.05)
+    assert ended.wait() == 0
+    assert (tmp_path / "ended").read_text() == "once\n"
 
 
 def test_a_working_directory_that_is_gone_is_named(wrap: Wrap) -> None:

@@ -9,6 +9,7 @@ import pytest
 from recorded import add_attempt, make_metrics, make_run, write_entries
 
 from footplate.record.rundir import RunDir
+from footplate.tracking.shipping import stream
 from footplate.tracking.shipping.stream import Batch, Stream, count_waiting_bytes
 
 
@@ -89,6 +90,22 @@ def test_steps_that_a_resume_does_again_are_told_once_unless_they_changed(run: R
     assert list_values(batches, "loss") == [(step, step + 0.5) for step in range(16)]
     speeds = list_values(batches, "speed")
     assert speeds == [(step, step + 100.0) for step in range(10)] + [(step, step + 90.0) for step in range(5, 14)]
+
+
+@pytest.mark.parametrize("max_remembered", [1, 5, 24])
+def test_steps_done_again_are_compared_whatever_there_is_room_to_remember(
+    run: RunDir, max_remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_MAX_REMEMBERED", max_remembered)  # a number, which a test cannot fill in time
+    write_entries(add_attempt(run).journal_path(), make_metrics(range(30), loss=0.5, speed=100.0))
+    second = add_attempt(run).journal_path()
+    write_entries(second, [{"t": 1.0, "kind": "rewind", "step": 0}])
+    write_entries(second, make_metrics(range(1, 40), loss=0.5))
+    write_entries(second, make_metrics(range(1, 40), speed=100.0))  # steps go back within the attempt
+    for max_values in (4, 1000):
+        batches = read_all(run, max_values)
+        assert list_values(batches, "loss") == [(step, step + 0.5) for step in range(40)]
+        assert list_values(batches, "speed") == [(step, step + 100.0) for step in range(40)]
 
 
 def test_a_step_that_is_not_a_number_twice_is_told_once(run: RunDir) -> None:

@@ -21,7 +21,7 @@ from footplate.errors import FootplateError
 from footplate.record.clock import get_utc_text
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
-from footplate.tracking.shipping.logbook import FOLDER, Logbook, lock_run, read_settings
+from footplate.tracking.shipping.logbook import FOLDER, lock_run, read_settings
 from footplate.tracking.shipping.worker import Delivery
 
 __all__ = ["main"]
@@ -66,11 +66,12 @@ def _open(run: RunDir, name: str) -> int:
         if not is_ours:
             return 1
         try:
-            Delivery(run, name, _ignore).open()
+            delivery = Delivery(run, name, _ignore)
+            delivery.open()
         except Exception as error:  # noqa: BLE001  # whatever a tracker's library raises: the job starts without it
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             return 1
-    sys.stdout.write(json.dumps(Logbook.read(run, name).memory.get("environment", {})) + "\n")
+    sys.stdout.write(json.dumps(dict(delivery.get_environment())) + "\n")
     return 0
 
 

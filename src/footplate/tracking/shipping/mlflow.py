@@ -6,7 +6,9 @@ REST API reference ("Request limits"), ``mlflow.utils.validation``.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import posixpath
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ __all__ = ["MLflowShipper", "find_experiment", "flatten"]
 
 _MAX_METRICS, _MAX_PARAMS = 1000, 100
 _MAX_PARAM, _MAX_TAG, _MAX_KEY = 6000, 5000, 250
+_MAX_STEP = 1 << 63
 _MAX_ARTIFACT_BYTES = 2_000_000_000
 _STATUS = {
     RunState.queued: "SCHEDULED",
@@ -49,6 +52,7 @@ _LIMITS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # an address may have a password in it
 }
 
 
@@ -62,6 +66,8 @@ class MLflowShipper:
         self._entities: Any = None
         self._context: Context | None = None
         self._id = ""
+        self._environment: dict[str, str] = {}
+        self._said: set[str] = set()
 
     def open(self, context: Context) -> str:
         """Make the MLflow run, or find it again by the run's id, and tell it the parameters."""
@@ -69,13 +75,13 @@ class MLflowShipper:
         self._entities = mlflow.entities
         uri = _find_uri(context)
         self._client, self._context = mlflow.MlflowClient(tracking_uri=uri), context
-        memory = context.memory
-        if memory.get("tracking_uri") != uri:
+        memory, place = context.memory, _hide_password(uri)
+        if memory.get("place") != place:
             memory.clear()
         experiment_id = memory.get("experiment_id") or self._find_experiment_id(context)
         self._id = memory.get("run_id") or self._find_run(experiment_id, context) or self._make_run(experiment_id)
-        memory.update(tracking_uri=uri, experiment_id=experiment_id, run_id=self._id)
-        memory["environment"] = {
+        memory.update(place=place, experiment_id=experiment_id, run_id=self._id)
+        self._environment = {
             "MLFLOW_TRACKING_URI": uri,
             "MLFLOW_EXPERIMENT_ID": experiment_id,
             "MLFLOW_RUN_ID": self._id,
@@ -84,14 +90,18 @@ class MLflowShipper:
             self._client.update_run(self._id, status="RUNNING")  # a resume goes on with a run that had ended
         self._tell_params(flatten(_read_profile(context.run)))
         if uri.startswith("http"):
-            return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{self._id}"
-        return f"mlflow ui --backend-store-uri {uri}"
+            return f"{place.rstrip('/')}/#/experiments/{experiment_id}/runs/{self._id}"
+        return f"mlflow ui --backend-store-uri {place}"
+
+    def get_environment(self) -> Mapping[str, str]:
+        """Return what lets MLflow calls of a job land in this MLflow run."""
+        return self._environment
 
     def ship(self, records: Sequence[Record]) -> None:
         """Tell metrics with the journal's own times, at most a thousand a request; parameters of the user's own too."""
         metrics = list(self._list_metrics(records))
         for start in range(0, len(metrics), _MAX_METRICS):
-            self._client.log_batch(self._id, metrics=metrics[start : start + _MAX_METRICS], synchronous=True)
+            self._tell_metrics(metrics[start : start + _MAX_METRICS])
         for record in records:
             if record.entry.kind == "params":
                 self._tell_params(record.entry.data["values"])
@@ -108,10 +118,40 @@ class MLflowShipper:
         tags |= {"footplate.attempts": str(status.attempt), "footplate.evidence": "; ".join(status.evidence)}
         self._set_tags(tags)
         for path, folder in _list_files(run):
+            if path.stat().st_size > _MAX_ARTIFACT_BYTES:
+                self._say(f"{path} is larger than {_MAX_ARTIFACT_BYTES:,} bytes: it stays in the run directory only")
+                continue
             self._client.log_artifact(self._id, str(path), folder or None)
         ended = status.ended_at or status.last_seen_at
         end_time = int(parse_utc(ended).timestamp() * 1000) if ended else None
         self._client.set_terminated(self._id, _STATUS[status.state], end_time=end_time)
+
+    def _tell_metrics(self, metrics: Sequence[Any]) -> None:
+        """Tell metrics; of those that MLflow refuses all but the very ones, so that no name holds up the others."""
+        try:
+            self._client.log_batch(self._id, metrics=metrics, synchronous=True)
+        except Exception as error:
+            # An answer that is not MLflow's own, such as a proxy's, refuses no value.
+            is_own = hasattr(error, "json") or not self._environment["MLFLOW_TRACKING_URI"].startswith("http")
+            if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" or not is_own:
+                raise
+            if len(metrics) == 1:
+                self._say(f"MLflow refuses the metric {metrics[0].key!r}: {error}")
+                return
+            self._tell_metrics(metrics[: len(metrics) // 2])
+            self._tell_metrics(metrics[len(metrics) // 2 :])
+
+    def _cut(self, name: str, text: str, limit: int) -> str:
+        if len(text) <= limit:
+            return text
+        self._say(f"{name} has {len(text):,} characters: MLflow is told the first {limit:,}")
+        return text[:limit]
+
+    def _say(self, text: str) -> None:
+        """Write a line to the log, once."""
+        if text not in self._said and self._context is not None:
+            self._said.add(text)
+            self._context.note(text.partition("\n")[0][:500])
 
     def _find_experiment_id(self, context: Context) -> str:
         """Return the id of the experiment, which is made when it is not there."""
@@ -159,7 +199,7 @@ class MLflowShipper:
         """Tell parameters; one that a resume has changed becomes a tag, for MLflow changes none."""
         assert self._context is not None
         told: dict[str, str] = self._context.memory.setdefault("params", {})
-        wanted = {_clean(name): str(value)[:_MAX_PARAM] for name, value in values.items()}
+        wanted = {_clean(name): self._cut(name, str(value), _MAX_PARAM) for name, value in values.items()}
         new = {name: value for name, value in wanted.items() if name not in told}
         changed = {f"param.{name}": value for name, value in wanted.items() if told.get(name, value) != value}
         there = self._client.get_run(self._id).data.params if new else {}  # an earlier process may have told them
@@ -170,7 +210,7 @@ class MLflowShipper:
         told.update(new)
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
-        told = [self._entities.RunTag(name, text[:_MAX_TAG]) for name, text in tags.items() if text]
+        told = [self._entities.RunTag(name, self._cut(name, text, _MAX_TAG)) for name, text in tags.items() if text]
         if told:
             self._client.log_batch(self._id, tags=told, synchronous=True)
 
@@ -178,6 +218,9 @@ class MLflowShipper:
         for record in records:
             if record.entry.kind == "metrics":
                 time_ms, step = int(record.entry.time * 1000), int(record.entry.data["step"])
+                if not -_MAX_STEP <= step < _MAX_STEP:
+                    self._say(f"step {step} has more than 64 bits: MLflow is not told of it")
+                    continue
                 for name, value in record.entry.data["values"].items():
                     yield self._entities.Metric(_clean(name), value, time_ms, step)
 
@@ -245,7 +288,18 @@ def _read_profile(run: RunDir) -> Mapping[str, Any]:
 
 
 def _clean(name: str) -> str:
-    return _UNSAID.sub("_", name)[:_MAX_KEY]
+    """Return a name as MLflow takes it; one that had to be changed ends in a hash, so that no two become one."""
+    normal = posixpath.normpath(_UNSAID.sub("_", name)).lstrip("/")
+    if normal.startswith("."):
+        normal = f"_{normal}"
+    if normal == name and len(name) <= _MAX_KEY:
+        return name
+    return f"{normal[: _MAX_KEY - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _hide_password(uri: str) -> str:
+    """Return a tracking URI as it may be shown and written down."""
+    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", uri)
 
 
 def _list_files(run: RunDir) -> Iterator[tuple[Path, str]]:
@@ -258,5 +312,5 @@ def _list_files(run: RunDir) -> Iterator[tuple[Path, str]]:
             yield log, f"attempts/{attempt.number}"
     for one in run.find_json("artifacts.json") or ():
         path = run.artifacts / one["path"]
-        if path.is_file() and one["size"] <= _MAX_ARTIFACT_BYTES:
+        if path.is_file():
             yield path, str(Path("artifacts", one["path"]).parent)

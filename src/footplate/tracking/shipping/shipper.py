@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from footplate.errors import InputError, MissingExtraError
 from footplate.record.journal_reader import Entry
@@ -14,7 +14,7 @@ from footplate.record.run_info import RunInfo
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status
 
-__all__ = ["EXTRAS", "SHIPPERS", "Context", "Record", "Shipper", "make_shipper"]
+__all__ = ["EXTRAS", "SHIPPERS", "Context", "Joinable", "Record", "Shipper", "make_shipper"]
 
 SHIPPERS = {
     "mlflow": "footplate.tracking.shipping.mlflow:MLflowShipper",
@@ -46,7 +46,10 @@ class Context:
     """Its section of the profile's ``logging``, secrets resolved."""
     memory: dict[str, Any]
     """What it wants to know again after a restart: JSON, written down together with the position in the journals
-    after ``open`` and after each ``ship``."""
+    after ``open`` and after each ``ship``; no secrets. Under ``place`` it says whom it tells: when that becomes another
+    one, all is told from the start."""
+    note: Callable[[str], None]
+    """Writes a line to ``shipping/log.txt``: what the tracker could not take as it was."""
 
 
 class Shipper(Protocol):
@@ -70,6 +73,15 @@ class Shipper(Protocol):
 
     def close(self, status: Status | None) -> None:
         """Tell how the run has ended, once it has, with its artifacts; None: it goes on later."""
+        ...
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A shipper to whose run a job's own calls of the tracker's library can be added."""
+
+    def get_environment(self) -> Mapping[str, str]:
+        """Return the variables by which they find it; it is open."""
         ...
 
 

@@ -17,8 +17,9 @@ from footplate.tracking.shipping.shipper import Record
 
 __all__ = ["Batch", "Stream", "count_waiting_bytes"]
 
-_MAX_REMEMBERED = 1_000_000
-"""Values of redone steps that are held to be compared; beyond it all that are redone are told again."""
+_MAX_REMEMBERED = 200_000
+"""Values of redone steps that are held at a time to be compared: about 40 MB."""
+_LAST_STEP = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,49 +80,56 @@ def count_waiting_bytes(run: RunDir, positions: Mapping[str, int]) -> int:
 
 
 class _Redone:
-    """The values of steps that a journal records once more because its attempt went back to a checkpoint."""
+    """The values of steps that a journal records once more because its attempt went back to a checkpoint.
+
+    At most ``_MAX_REMEMBERED`` of them are held: those of a window of steps, which is read anew for the steps after it.
+    """
 
     def __init__(self, before: list[Path], path: Path, offset: int) -> None:
         self._before, self._path = before, path
-        self._values: dict[str, dict[int, float]] = {}
+        self._rewind: Entry | None = None
+        self._low = self._high = 0
+        """Steps beyond the first and up to the second are held."""
+        self._values: dict[tuple[str, int], float] = {}
         self.offset = offset
         for entry in read_journal(path) if offset else ():
             if entry.offset_after > offset:
                 break
             if entry.kind == "rewind":
-                self._remember(entry)
+                self._rewind = entry
 
     def filter(self, entry: Entry) -> Entry | None:
         """Return what of an entry is new; None when nothing is."""
         self.offset = entry.offset_after
         if entry.kind == "rewind":
-            self._remember(entry)
+            self._rewind, self._high = entry, 0
             return entry
-        if entry.kind != "metrics" or not self._values:
+        if entry.kind != "metrics" or self._rewind is None or entry.data["step"] <= self._rewind.data["step"]:
             return entry
         step, values = entry.data["step"], entry.data["values"]
+        if not self._low < step <= self._high:
+            self._remember(step - 1, self._rewind)
         new = {name: value for name, value in values.items() if not self._is_known(name, step, value)}
         if len(new) == len(values):
             return entry
         return Entry(entry.kind, entry.time, {**entry.data, "values": new}, entry.offset_after) if new else None
 
     def _is_known(self, name: str, step: int, value: float) -> bool:
-        known = self._values.get(name, {}).get(step)
+        known = self._values.get((name, step))
         return known is not None and (known == value or (known != known and value != value))  # noqa: PLR0124 (NaN)
 
-    def _remember(self, rewind: Entry) -> None:
-        """Read what was recorded beyond the step before it was gone back to."""
-        self._values = {}
-        count = 0
+    def _remember(self, low: int, rewind: Entry) -> None:
+        """Read what was recorded beyond step ``low`` before it was gone back; as many steps as there is room for."""
+        self._low, self._high, self._values = low, _LAST_STEP, {}
         for entry in self._read_before(rewind):
-            if entry.kind != "metrics" or entry.data["step"] <= rewind.data["step"]:
+            if entry.kind != "metrics" or not self._low < entry.data["step"] <= self._high:
                 continue
-            for name, value in entry.data["values"].items():
-                self._values.setdefault(name, {})[entry.data["step"]] = value
-                count += 1
-            if count > _MAX_REMEMBERED:
-                self._values = {}
-                return
+            step = entry.data["step"]
+            self._values |= {(name, step): value for name, value in entry.data["values"].items()}
+            if len(self._values) > _MAX_REMEMBERED:
+                steps = sorted(at for _, at in self._values)
+                self._high = steps[len(steps) // 2]  # at least one step stays, however many values it has
+                self._values = {key: value for key, value in self._values.items() if key[1] <= self._high}
 
     def _read_before(self, rewind: Entry) -> Iterator[Entry]:
         for path in self._before:

@@ -17,8 +17,9 @@ from footplate.tracking.shipping.shipper import Context, Record
 
 __all__ = ["TensorBoardShipper"]
 
-_SYSTEM = "system"
-"""The machine's metrics have steps of their own (seconds), and a rewind of the training must not drop them."""
+_FIRST = "rank0"
+"""The journal whose events lie in the run's directory itself. Others have directories below it: a rewind drops later
+steps of all in a directory, and each journal has its own; the machine's steps are seconds."""
 
 
 class TensorBoardShipper:
@@ -40,6 +41,9 @@ class TensorBoardShipper:
         self._folder = Path(context.info.cwd, given, context.info.id) if given else context.run.path / "tensorboard"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._with_histograms = bool(context.settings.get("log_histograms"))
+        if context.memory.get("place") != str(self._folder):
+            context.memory.clear()
+        context.memory["place"] = str(self._folder)
         self._context, self._files = context, {}
         return f"tensorboard --logdir {self._folder.parent if given else self._folder}"
 
@@ -47,7 +51,7 @@ class TensorBoardShipper:
         """Write the records, and make them last."""
         for record in records:
             kind, data = record.entry.kind, record.entry.data
-            file = self._get_file(_SYSTEM if record.source == "system" else "")
+            file = self._get_file("" if record.source == _FIRST else record.source)
             if kind == "metrics":
                 file.write_scalars(record.entry.time, data["step"], data["values"])
             elif kind == "table" and self._with_histograms and data["name"] in ("weights", "updates"):

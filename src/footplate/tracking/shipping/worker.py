@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from footplate.errors import FootplateError
 from footplate.profile.secrets import resolve_secret
@@ -14,7 +14,7 @@ from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
 from footplate.tracking.shipping.logbook import Logbook, read_settings
-from footplate.tracking.shipping.shipper import Context, Shipper, make_shipper
+from footplate.tracking.shipping.shipper import Context, Joinable, Shipper, make_shipper
 from footplate.tracking.shipping.stream import Stream
 
 __all__ = ["Delivery"]
@@ -22,6 +22,7 @@ __all__ = ["Delivery"]
 _POLL_S = 1.0
 _MAX_VALUES = 10_000
 """Values of metrics in one batch: it bounds memory, and what is told twice after a kill."""
+_FEW = 1000
 _FIRST_WAIT_S, _LAST_WAIT_S = 1.0, 30.0
 _UNREACHABLE = re.compile(
     r"(https?://[^/\s'\"]+).*(Connection refused|Name or service not known|timed out|Connection aborted|too many \d+)",
@@ -49,7 +50,7 @@ class Delivery:
         """
         while not self.is_done:
             try:
-                moved = self._step()
+                num_told = self._step()
                 self._failures = 0
             except Exception as error:  # noqa: BLE001  # whatever a tracker's library raises is noted, and tried again
                 self._fail(error)
@@ -58,7 +59,9 @@ class Delivery:
                 wait_s = min(_FIRST_WAIT_S * 2 ** (self._failures - 1), _LAST_WAIT_S)
                 hurry.wait(wait_s * random.uniform(0.5, 1.0))
                 continue
-            if moved:
+            if num_told:
+                if num_told < _FEW and not once:
+                    hurry.wait(_POLL_S)  # a call for each value would cost the machine more than it is worth
                 continue
             if self._end(is_last=hurry.is_set() or once):
                 return
@@ -72,27 +75,40 @@ class Delivery:
                 key: resolve_secret(value, key=f"logging.{self._name}.{key}") if isinstance(value, str) else value
                 for key, value in read_settings(self._run).get(self._name, {}).items()
             }
-            context = Context(run=self._run, info=read_run_info(self._run), settings=settings, memory=self._log.memory)
+            context = Context(
+                run=self._run,
+                info=read_run_info(self._run),
+                settings=settings,
+                memory=self._log.memory,
+                note=lambda text: self._note(f"{self._name}: {text}"),
+            )
+            before = self._log.memory.get("place")
             self._log.where = shipper.open(context)
+            if before is not None and self._log.memory.get("place") != before:
+                self._log.positions, self._log.shipped = {}, 0  # another place: it is told from the start
             self._log.is_closed = False
             self._write()
             self._shipper = shipper
             self._stream = Stream(self._run, self._log.positions, with_redone=shipper.forgets_rewound)
         return self._log.where
 
-    def _step(self) -> bool:
-        """Ship a batch; tell whether there was one."""
+    def get_environment(self) -> Mapping[str, str]:
+        """Return the variables by which a job's own calls of the tracker's library land in the same place."""
+        return self._shipper.get_environment() if isinstance(self._shipper, Joinable) else {}
+
+    def _step(self) -> int:
+        """Ship a batch; return how many entries it has, at least one when there was any."""
         self.open()
         batch = self._stream.read(_MAX_VALUES)
         if batch.positions == self._log.positions:
-            return False
+            return 0
         if batch.records and self._shipper is not None:
             self._shipper.ship(batch.records)
         self._log.positions = batch.positions
         self._log.shipped += batch.num_values
         self._write()
         self._stream.advance(batch)
-        return True
+        return max(1, batch.num_values)
 
     def _end(self, *, is_last: bool) -> bool:
         """Close when the run has ended, or when this is all for now; tell whether there is nothing left to do."""
@@ -139,7 +155,7 @@ def _describe(error: Exception) -> str:
     """Return why a call failed, in a line."""
     if isinstance(error, FootplateError):
         return f"{error.message}; {error.hint}" if error.hint else error.message
-    text = str(error).strip()
+    text = re.sub(r"://[^/\s@]*@", "://***@", str(error).strip())  # an address may have a password in it
     if match := _UNREACHABLE.search(text):
         return f"{match[1]}: {match[2].removeprefix('too many ')}" + (" errors" if match[2].startswith("too") else "")
     return f"{type(error).__name__}: {text.partition(chr(10))[0][:300]}"
