@@ -45,6 +45,7 @@ def get_versions() -> dict[str, str]:
         ("tensorrt", ("tensorrt",)),
         ("mlflow", ("mlflow-skinny",)),
         ("tensorboard", ("tensorboard",)),
+        ("wandb", ("wandb",)),
     ):
         version = next(filter(None, map(_find_version, packages)), "")
         if version:

@@ -259,7 +259,9 @@ def get_trackers(profile: Profile) -> dict[str, dict[str, object]]:
         chosen["mlflow"] = profile.logging.mlflow
     if profile.logging.tensorboard.enabled:
         chosen["tensorboard"] = profile.logging.tensorboard
-    return {name: section.model_dump(exclude={"enabled"}) for name, section in chosen.items()}
+    if profile.logging.wandb.enabled:
+        chosen["wandb"] = profile.logging.wandb
+    return {name: section.model_dump(mode="json", exclude={"enabled"}) for name, section in chosen.items()}
 
 
 def _get_name(profile: Profile) -> str:

@@ -18,7 +18,14 @@ PROFILES = Path(__file__).parent / "profiles"
 HPC = PROFILES / "team_hpc.yaml"
 EMBEDDED = PROFILES / "team_embedded.yaml"
 A100 = ("NVIDIA A100-SXM4-40GB", 42.4)
-VERSIONS = {"python": "3.11.2", "pytorch": "2.6.0", "cuda": "12.6", "mlflow": "3.17.2", "tensorboard": "2.21.0"}
+VERSIONS = {
+    "python": "3.11.2",
+    "pytorch": "2.6.0",
+    "cuda": "12.6",
+    "mlflow": "3.17.2",
+    "tensorboard": "2.21.0",
+    "wandb": "0.31.0",
+}
 
 
 def _facts(*, gpus: int = 4, num_train: int = 60_000, **changes: Any) -> Facts:

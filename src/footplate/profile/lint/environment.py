@@ -22,7 +22,7 @@ TORCH_CEILING = (2, 14)
 _FLOOR = ".".join(map(str, TORCH_FLOOR))
 _CONSTRAINT = f"torch>={_FLOOR},<{'.'.join(map(str, TORCH_CEILING))}"
 _INSTALL = f"pip install 'footplate[train]' '{_CONSTRAINT}'"
-_TRACKERS = ("mlflow", "tensorboard")
+_TRACKERS = ("mlflow", "tensorboard", "wandb")
 _NAMES = {
     "python_version": ("python", "Python"),
     "pytorch_version": ("pytorch", "PyTorch"),

@@ -8,7 +8,6 @@ from footplate.profile.fields import Section, Text, key
 
 __all__ = ["Logging", "MLflow", "TensorBoard", "WandB"]
 
-_LATER = "W&B is not built yet; every metric is in the run's journal and can be shipped later"
 _IMAGES = "images are not written yet; scalars and histograms are"
 
 
@@ -37,16 +36,16 @@ class MLflow(Section):
 
 
 class WandB(Section):
-    """Metrics for Weights & Biases."""
+    """Parameters, metrics and artifacts for Weights & Biases."""
 
-    enabled: bool = key(False, inactive=_LATER)
-    """Switches it on."""
-    project: Text = key("", inactive=_LATER)
-    """Project."""
-    entity: Text = key("", inactive=_LATER)
-    """User or team."""
-    tags: tuple[Text, ...] = key((), inactive=_LATER)
-    """Tags."""
+    enabled: bool = key(False)
+    """Switches it on; `WANDB_MODE` and `WANDB_API_KEY` in the environment say whether the run is uploaded."""
+    project: Text = key("")
+    """Project; empty = the experiment."""
+    entity: Text = key("")
+    """User or team; empty = that of the key."""
+    tags: tuple[Text, ...] = key(())
+    """Tags of the run."""
 
 
 class Logging(Section):

@@ -19,10 +19,17 @@ __all__ = ["EXTRAS", "SHIPPERS", "Context", "Joinable", "Record", "Shipper", "ma
 SHIPPERS = {
     "mlflow": "footplate.tracking.shipping.mlflow:MLflowShipper",
     "tensorboard": "footplate.tracking.shipping.tensorboard:TensorBoardShipper",
+    "wandb": "footplate.tracking.shipping.wandb:WandBShipper",
 }
 """Name, which is that of the section under ``logging``, → where the class lies; entry points of the group
 ``footplate.shippers`` add to it."""
-EXTRAS = {"mlflow": "mlflow", "sqlalchemy": "mlflow", "alembic": "mlflow", "tensorboard": "tensorboard"}
+EXTRAS = {
+    "mlflow": "mlflow",
+    "sqlalchemy": "mlflow",
+    "alembic": "mlflow",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+}
 """Package → the extra that installs it."""
 
 
