@@ -40,6 +40,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("footplate.cli.runs:command", "List runs, newest first"),
     "status": ("footplate.cli.status:command", "Say how a run is doing, and how that is known"),
     "logs": ("footplate.cli.logs:command", "Print what a run has printed; -f follows it"),
+    "compare": ("footplate.cli.compare:command", "Say what differs between runs"),
+    "best": ("footplate.cli.best:command", "Name the best run of an experiment"),
     "report": ("footplate.cli.report:command", "Show the report of a run"),
     "sync": ("footplate.cli.sync:command", "Tell trackers what they have not been told yet"),
     "rm": ("footplate.cli.rm:command", "Remove runs and their directories"),
@@ -49,7 +51,7 @@ VERBS: dict[str, tuple[str, str]] = {
 PURPOSES: dict[str, tuple[str, ...]] = {
     "Ask": ("init", "validate", "explain", "plan"),
     "Do": ("train", "run", "resume", "rerun"),
-    "See": ("runs", "status", "logs", "report", "sync"),
+    "See": ("runs", "status", "logs", "report", "compare", "best", "sync"),
     "Prove": ("drill", "replay"),
     "Tidy": ("rm", "completion"),
 }

@@ -11,6 +11,8 @@ import click
 
 from footplate.cli.describe import find_result, format_command, get_seconds, run_to_json
 from footplate.cli.output import format_age, format_path, json_option, print_json, print_table, say
+from footplate.cli.profile_options import with_examples
+from footplate.cli.runs_table import Choice, choose, table_options, tell_missing, write
 from footplate.errors import FootplateError, InputError
 from footplate.profile.metrics import get_rank
 from footplate.quantities import format_count, format_duration
@@ -18,6 +20,7 @@ from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
 from footplate.runs.store import Store, StoredRun
+from footplate.runs.summary import summarize
 
 __all__ = ["command"]
 
@@ -28,20 +31,35 @@ _GONE = "gone"
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @click.option("--state", type=click.Choice([*RunState, _GONE]), help="Only runs in this state.")
 @click.option("--rebuild", is_flag=True, help="Read the index anew from the run directories, those below DIR as well.")
+@table_options
 @json_option
 @click.argument("directories", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
-def command(limit: int, state: str | None, rebuild: bool, as_json: bool, directories: tuple[Path, ...]) -> None:
+@with_examples(
+    "footplate runs --where 'metrics.val/loss < 0.1 and host ~ node'",
+    "footplate runs --sort metrics.test/f1 --desc --columns id,metrics.test/f1",
+    "footplate runs -o runs.csv",
+)
+def command(
+    limit: int, state: str | None, rebuild: bool, choice: Choice, as_json: bool, directories: tuple[Path, ...]
+) -> None:
     """List runs, newest first.
 
-    A unique prefix of an id, or of its last six characters, is enough wherever a RUN is asked for.
+    A unique prefix of an id, or of its last six characters, is enough wherever a RUN is asked for. Conditions know
+    metrics.NAME (the final value, or .min .max .first .last of its course), params.KEY of the profile, state, cause,
+    name, experiment, kind, host, created_at (> -7d), duration_s (< 2h) …
     """
     if directories and not rebuild:
         raise InputError("directories are given only with --rebuild", hint=f"footplate runs --rebuild {directories[0]}")
     with Store() as store:
         if rebuild:
             _rebuild(store, directories)
-        shown = list(islice(_look(store, state), limit))
         num_all = len(store.list())
+        if choice.is_plain:
+            shown = list(islice(_look(store, state), limit))
+        elif (chosen := _choose(store, state, choice, None if choice.form or choice.output else limit)) is not None:
+            shown = chosen
+        else:
+            return
     if as_json:
         print_json({"runs": [_to_json(line) for line in shown], "total": num_all})
         return
@@ -63,6 +81,20 @@ class _Line:
     @property
     def state(self) -> str:
         return self.status.state.value if self.status is not None else _GONE
+
+
+def _choose(store: Store, state: str | None, choice: Choice, limit: int | None) -> list[_Line] | None:
+    """Return the runs that a condition chooses, in their order; None when they were written in a form of their own."""
+    lines = [line for line in _look(store, state) if line.status is not None]
+    summaries = [summarize(RunDir(path=line.stored.path)) for line in lines]
+    selection = choose(summaries, choice)
+    wanted = selection.summaries if limit is None else selection.summaries[:limit]
+    if choice.columns or choice.form or choice.output:
+        write(selection, choice, wanted)
+        return None
+    tell_missing(selection)
+    by_path = {line.stored.path: line for line in lines}
+    return [by_path[summary.run.path] for summary in wanted]
 
 
 def _rebuild(store: Store, directories: tuple[Path, ...]) -> None:

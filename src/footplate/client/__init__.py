@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from footplate.profile.model import Profile
 from footplate.record.journal_reader import Point, read_metrics
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
+from footplate.runs.compare import Comparison, compare
 from footplate.runs.inspect import inspect
 from footplate.runs.launch import Launched, follow, launch
 from footplate.runs.measure import measure
 from footplate.runs.plan import Measurement, Plan, plan
+from footplate.runs.query import parse_query
 from footplate.runs.replay import replay
 from footplate.runs.resume import Code, resume
 from footplate.runs.store import Store, StoredRun
+from footplate.runs.summary import Summary, summarize
+from footplate.runs.table import select
 from footplate.tracking.report.write import Format, write_report
 
 __all__ = ["WAIT_LIMIT_S", "Client"]
@@ -115,6 +120,17 @@ class Client:
         """Return what came out (`result.json`); NotFoundError when the run has not finished."""
         result: Mapping[str, Any] = run.read_json("result.json")
         return result
+
+    def compare(self, runs: Sequence[RunDir]) -> Comparison:
+        """Return what differs between runs: result, profile, code, data, environment."""
+        return compare(runs)
+
+    def query(self, where: str, *, sort: str = "", descending: bool = False) -> Sequence[Summary]:
+        """Return the runs that meet a condition, such as ``metrics.val/loss < 0.1 and state = succeeded``."""
+        with Store() as store:
+            runs = [RunDir(path=stored.path) for stored in store.list() if stored.exists]
+        condition = parse_query(where, now=time.time())
+        return select([summarize(run) for run in runs], condition, sort=sort, descending=descending).summaries
 
     def report(self, run: RunDir, *, form: Format = "markdown", path: Path | None = None) -> Path:
         """Write the page about a run anew, as markdown, HTML or PDF, and return its path."""

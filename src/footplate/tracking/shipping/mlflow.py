@@ -16,14 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from footplate.record.clock import parse_utc
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
+from footplate.tracking.params import read_params
 from footplate.tracking.shipping.shipper import Context, Record
 
-__all__ = ["MLflowShipper", "find_experiment", "flatten"]
+__all__ = ["MLflowShipper", "find_experiment"]
 
 _MAX_METRICS, _MAX_PARAMS = 1000, 100
 _MAX_PARAM, _MAX_TAG, _MAX_KEY = 6000, 5000, 250
@@ -88,7 +87,7 @@ class MLflowShipper:
         }
         if not get_status(context.run).state.is_final:
             self._client.update_run(self._id, status="RUNNING")  # a resume goes on with a run that had ended
-        self._tell_params(flatten(_read_profile(context.run)))
+        self._tell_params(read_params(context.run))
         if uri.startswith("http"):
             return f"{place.rstrip('/')}/#/experiments/{experiment_id}/runs/{self._id}"
         return f"mlflow ui --backend-store-uri {place}"
@@ -249,17 +248,6 @@ def find_experiment(context: Context) -> str:
     return "Default"
 
 
-def flatten(values: Mapping[str, Any], front: str = "") -> dict[str, object]:
-    """Return nested mappings as one with dotted names; lists stay what they are."""
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{front}{name}.")
-        else:
-            flat[f"{front}{name}"] = value
-    return flat
-
-
 def _import_mlflow() -> Any:
     for name, value in _LIMITS.items():
         os.environ.setdefault(name, value)
@@ -277,14 +265,6 @@ def _find_uri(context: Context) -> str:
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         uri = f"sqlite:///{Path(context.info.cwd, uri.removeprefix('sqlite:///'))}"
     return uri
-
-
-def _read_profile(run: RunDir) -> Mapping[str, Any]:
-    try:
-        value = yaml.safe_load((run.path / "profile.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return value if isinstance(value, Mapping) else {}
 
 
 def _clean(name: str) -> str:

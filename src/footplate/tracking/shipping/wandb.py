@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from zlib import crc32
 
-import yaml
-
 from footplate.errors import RunFailedError
 from footplate.record.clock import parse_utc
 from footplate.record.files import link_or_copy
 from footplate.record.state import RunState, Status
+from footplate.tracking.params import read_profile_values
 from footplate.tracking.shipping.shipper import Context, Record
 
 __all__ = ["WandBShipper"]
@@ -76,7 +75,7 @@ class WandBShipper:
         self._num_rows, self._config = (memory.get(_ROWS, 0), dict(memory.get(_CONFIG, {}))) if size else (0, {})
         if size == 0:
             self._begin()
-        self._tell_config(_read_profile(context))
+        self._tell_config(read_profile_values(context.run))
         self._flush()
         return str(memory.get("url") or f"wandb sync {self._folder}")
 
@@ -272,11 +271,3 @@ def _is_online() -> bool:
     """Tell whether the log is to be uploaded: as WANDB_MODE says, else where there is a key."""
     mode = os.environ.get("WANDB_MODE", "")
     return mode in ("online", "run", "shared") if mode else bool(os.environ.get("WANDB_API_KEY"))
-
-
-def _read_profile(context: Context) -> Mapping[str, Any]:
-    try:
-        value = yaml.safe_load((context.run.path / "profile.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,39 @@
+"""The parameters of a run: what its resolved profile says, under dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from footplate.record.rundir import RunDir
+
+__all__ = ["flatten", "read_params", "read_profile_values"]
+
+
+def read_params(run: RunDir) -> dict[str, Any]:
+    """Return the keys of the resolved profile, such as ``training.learning_rate``; none where there is no profile."""
+    return flatten(read_profile_values(run))
+
+
+def read_profile_values(run: RunDir) -> Mapping[str, Any]:
+    """Return the resolved profile as nested mappings; empty where there is none that can be read."""
+    try:
+        text = (run.path / "profile.yaml").read_text(encoding="utf-8", errors="replace")
+        loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
+        value = yaml.load(text, Loader=loader)  # noqa: S506  # a safe loader, either way
+    except (OSError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def flatten(values: Mapping[str, Any], front: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted names; lists stay what they are."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{front}{name}.")
+        else:
+            flat[f"{front}{name}"] = value
+    return flat
