@@ -53,6 +53,7 @@ test: static
 bench: .venv/installed .work/peers/installed
 	$(RUN) $(BIN)/python benchmarks/startup.py
 	$(RUN) $(BIN)/python benchmarks/journal.py
+	$(RUN) $(BIN)/python benchmarks/shipping.py
 	$(RUN) $(BIN)/python benchmarks/checkpoint.py
 	$(RUN) .work/peers/bin/python benchmarks/step_time.py
 

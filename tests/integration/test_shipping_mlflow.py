@@ -50,6 +50,7 @@ def make_ended_run(folder: Path, port: int) -> RunDir:
     # the clock is set back in the middle
     late = make_metrics(range(STEPS), start=time.time() - 86_400, val__loss=2.0)
     write_entries(second.journal_path(), late)
+    write_entries(second.journal_path(), [{"t": time.time(), "kind": "event", "name": "finish", "step": STEPS}])
     (run.artifacts / "weights.bin").write_bytes(b"123")
     run.write_json("artifacts.json", [{"path": "weights.bin", "size": 3, "sha256": ""}])
     end(run, second)
@@ -100,7 +101,7 @@ def test_everything_is_told_once_and_told_again_changes_nothing(server: int, tmp
     assert ship(run) == 0
     check_stored(run, server)
     files = ask_mlflow(server, "artifacts/list", run_id=found["info"]["run_id"])["files"]
-    assert {"artifacts", "profile.yaml"} <= {one["path"] for one in files}
+    assert {"artifacts", "events.jsonl", "profile.yaml"} <= {one["path"] for one in files}
 
 
 def test_names_that_mlflow_does_not_take_hold_up_no_other_and_are_kept_apart(server: int, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from footplate.runs.replay import replay
 from footplate.runs.resume import Code, resume
 from footplate.runs.store import Store, StoredRun
 from footplate.runs.summary import Summary, summarize
+from footplate.runs.sync import Delivered, list_trackers, sync
 from footplate.runs.table import select
 from footplate.tracking.report.write import Format, write_report
 
@@ -135,3 +136,14 @@ class Client:
     def report(self, run: RunDir, *, form: Format = "markdown", path: Path | None = None) -> Path:
         """Write the page about a run anew, as markdown, HTML or PDF, and return its path."""
         return write_report(run, form=form, path=path)
+
+    def list_trackers(self, run: RunDir) -> Sequence[Delivered]:
+        """Return what each tracker of a run has been told by now, and where it can be seen."""
+        return list_trackers(run)
+
+    def sync(self, run: RunDir, *, timeout_s: float = 3600.0) -> Sequence[Delivered]:
+        """Tell the trackers of a run what they have not been told yet; ``error`` says what could not be told.
+
+        RunFailedError when it takes longer than ``timeout_s`` seconds.
+        """
+        return sync(run, timeout_s=timeout_s)

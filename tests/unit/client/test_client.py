@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded import add_attempt, end, make_metrics, make_run, write_entries
 
 import footplate
 from footplate.errors import NotFoundError, PlanError
@@ -35,6 +36,20 @@ def test_inspects_plans_launches_and_observes() -> None:
         client.get_result(run)  # a script of one's own writes none
     with pytest.raises(NotFoundError, match="no log of rank 3"):
         client.get_logs(run, rank=3)
+
+
+def test_tells_trackers_what_waits(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {"tensorboard": {}})
+    attempt = add_attempt(run)
+    write_entries(attempt.journal_path(), make_metrics(range(10), train__loss=0.5))
+    end(run, attempt)
+    client = footplate.Client()
+    [waiting] = client.list_trackers(run)
+    assert (waiting.shipped, waiting.is_closed) == (0, False)
+    assert waiting.waiting_bytes > 0
+    [told] = client.sync(run, timeout_s=100)
+    assert (told.shipped, told.waiting_bytes, told.is_closed, told.error) == (10, 0, True, "")
+    assert told.where == f"tensorboard --logdir {run.path}/tensorboard"
 
 
 def test_errors_of_the_lint_stop_a_launch() -> None:

@@ -7,6 +7,7 @@ REST API reference ("Request limits"), ``mlflow.utils.validation``.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import posixpath
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from footplate.record.clock import parse_utc
+from footplate.record.journal_reader import read_events
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
 from footplate.tracking.params import read_params
@@ -121,6 +123,9 @@ class MLflowShipper:
                 self._say(f"{path} is larger than {_MAX_ARTIFACT_BYTES:,} bytes: it stays in the run directory only")
                 continue
             self._client.log_artifact(self._id, str(path), folder or None)
+        if events := read_events(run):
+            lines = [json.dumps({"t": one.time, **one.data}, ensure_ascii=False) for one in events]
+            self._client.log_text(self._id, "\n".join(lines) + "\n", "events.jsonl")
         ended = status.ended_at or status.last_seen_at
         end_time = int(parse_utc(ended).timestamp() * 1000) if ended else None
         self._client.set_terminated(self._id, _STATUS[status.state], end_time=end_time)
