@@ -10,6 +10,7 @@ dead tracker costs a step more than 1 %. The limit of a call is that of ``benchm
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -298,7 +299,7 @@ def train(folder: Path, uri: str, num_steps: int) -> float:
         for entry in read_journal(journal)
         if entry.kind == "metrics" and "train/loss" in entry.data["values"]
     ]
-    pairs = zip(points, points[1:], strict=False)
+    pairs = itertools.pairwise(points)
     return statistics.median((late - early) / (last - first) for (first, early), (last, late) in pairs)
 
 
