@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,7 +18,9 @@ from recorded import add_attempt, end, make_metrics, make_run, write_entries
 from trackers import Door, ask_mlflow, find_free_port, open_door, run_mlflow
 
 from footplate.record.journal import read_metrics
-from footplate.record.rundir import RunDir
+from footplate.record.journal_reader import find_last_step
+from footplate.record.receipt import find_receipt
+from footplate.record.rundir import Attempt, RunDir
 from footplate.tracking.shipping.logbook import Logbook
 
 STEPS = 1500
@@ -218,3 +221,47 @@ def test_what_a_training_records_waits_for_a_server_that_is_down(server: int, fo
         assert '"waiting": 0' in told.stdout
     check_stored(run, server)
     assert "nothing waits" in footplate("sync", check=0).stderr
+
+
+def test_a_training_that_is_killed_and_resumed_is_one_mlflow_run_with_everything_once(
+    server: int, footplate: Any, tmp_path: Path
+) -> None:
+    place = f"tracking_uri: 'http://127.0.0.1:{server}', experiment_name: {EXPERIMENT}"
+    (tmp_path / "footplate.yaml").write_text(
+        "metadata: {profile_name: killed}\n"
+        "data: {train_data: 'sklearn:iris'}\n"
+        "training: {max_epochs: 300, log_frequency: 1, checkpointing: {frequency: 100}}\n"
+        f"logging: {{mlflow: {{enabled: true, {place}}}}}\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "footplate", "train", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    attempt = wait_for_steps(tmp_path, 250)
+    receipt = find_receipt(attempt)
+    assert receipt is not None
+    assert receipt.pid is not None
+    for pid in (receipt.wrapper_pid, receipt.pid):
+        os.kill(pid, signal.SIGKILL)
+    assert process.wait(60) == 1
+    run = RunDir.open(attempt.path.parent.parent)
+    footplate("resume", run.id, "--quiet", check=0)
+    assert [one.number for one in run.attempts()] == [1, 2]
+    footplate("sync", run.id, check=0)  # what was told at once is left alone, the rest is told
+    found, stored = read_stored(run, server)
+    assert found["info"]["status"] == "FINISHED"
+    recorded = read_metrics(run)
+    assert set(stored) == set(recorded)
+    losses = [(point.step, point.value) for point in recorded["train/loss"]]
+    assert stored["train/loss"] == losses == sorted(set(losses))
+    assert [step for step, _ in losses] == [*range(1, 1201)]
+
+
+def wait_for_steps(folder: Path, number: int) -> Attempt:
+    limit = time.monotonic() + 100
+    while time.monotonic() < limit:
+        for run in folder.glob("runs/*-*"):
+            attempt = RunDir(path=run).get_attempt(1)
+            if (find_last_step(attempt) or 0) >= number:
+                return attempt
+        time.sleep(0.01)
+    raise AssertionError("the training did not get that far")
