@@ -332,7 +332,7 @@ def kill_at_random(attempt: Attempt, run: RunDir, chance: random.Random, num_kil
     kills = 0
     for _ in range(num_kills):
         after = chance.choice(("event", "metrics", "metrics", "metrics"))
-        entries = chance.randint(1, 8) if after == "metrics" else 1  # it gets on, however slow the machine
+        entries = chance.randint(1, 30) if after == "metrics" else 1  # it gets on, however slow the machine
         code = attempt(run, signal="SIGKILL", after_s=chance.uniform(0, longest_s), after=after, entries=entries)
         if code == 0:
             return kills
