@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,28 @@ def test_online_the_end_of_a_run_is_uploaded_and_a_server_that_is_down_gets_it_l
     assert ship(run, server, "online") == 0
     check_stored(run, server)
     assert Logbook.read(run, "wandb").memory["url"] == f"http://127.0.0.1:{server.port}/somebody/wings/runs/{run.id}"
+
+
+def test_a_run_that_goes_on_is_uploaded_while_it_does(server: WandBServer, tmp_path: Path) -> None:
+    run = make_run(tmp_path, {"wandb": {}})
+    attempt = add_attempt(run)
+    write_entries(attempt.journal_path(), make_metrics(range(100), train__loss=0.5, odd=0.0))
+    command = [sys.executable, "-m", "footplate.tracking.shipping", str(run.path)]
+    process = subprocess.Popen(command, env=make_environment(server, "online"))
+    wait_until(lambda: len(server.read("wandb-history.jsonl")) == 100)
+    write_entries(attempt.journal_path(), make_metrics(range(100, 150), train__loss=0.5))
+    end(run, attempt)
+    assert process.wait(60) == 0
+    rows = server.read("wandb-history.jsonl")
+    assert [row["train/loss"] for row in rows] == [step + 0.5 for step in range(150)]
+    assert "/runs/" in Logbook.read(run, "wandb").memory["url"]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 100
+    while not holds():
+        assert time.monotonic() < limit, "it did not come true in time"
+        time.sleep(0.05)
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(server: WandBServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights & Biases: a log as wandb's offline mode writes it, and wandb's own tool that uploads it.
+"""Weights & Biases: a log as wandb's offline mode writes it, and wandb's own tool that uploads it, live or later.
 
 The size of the log after each batch is remembered: what a killed process has written beyond it is cut off and written
 again. Lines are numbered from its start, and the server keeps one line of a number: an upload can come twice. Sources:
@@ -21,13 +21,14 @@ from zlib import crc32
 from footplate.errors import RunFailedError
 from footplate.record.clock import parse_utc
 from footplate.record.files import link_or_copy
-from footplate.record.state import RunState, Status
+from footplate.record.state import RunState, Status, get_status
 from footplate.tracking.params import read_profile_values
 from footplate.tracking.shipping.shipper import Context, Record
 
 __all__ = ["WandBShipper"]
 
-_UPLOAD_LIMIT_S = 600.0
+_UPLOAD_LIMIT_S, _LIVE_LIMIT_S = 600.0, 60.0
+_WORDS = "upload.txt"
 _HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 _BLOCK, _FRONT = 32_768, 7
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
@@ -54,6 +55,7 @@ class WandBShipper:
         self._last: dict[str, str] = {}
         self._num_rows = 0
         self._config: dict[str, str] = {}
+        self._live: subprocess.Popen[bytes] | None = None
 
     def open(self, context: Context) -> str:
         """Find the run's log again, or begin it; nothing goes over a network here."""
@@ -77,6 +79,8 @@ class WandBShipper:
             self._begin()
         self._tell_config(read_profile_values(context.run))
         self._flush()
+        if _is_online() and not get_status(context.run).state.is_final:
+            self._live = self._start_live()
         return str(memory.get("url") or f"wandb sync {self._folder}")
 
     def ship(self, records: Sequence[Record]) -> None:
@@ -101,6 +105,7 @@ class WandBShipper:
         context, log = self._get_context(), self._get_log()
         if status is None:
             log.close()
+            self._stop_live()
             return
         context.memory["size_before_end"] = context.memory[_SIZE]
         files = self._gather_files()
@@ -113,7 +118,7 @@ class WandBShipper:
         self._flush()
         log.close()
         if _is_online():
-            context.memory["url"] = self._upload()
+            context.memory["url"] = self._finish_live() or self._upload()
 
     def _begin(self) -> None:
         """Write what a log begins with: the run, and by what its metrics are drawn."""
@@ -179,14 +184,36 @@ class WandBShipper:
                 found.append(path)
         return found
 
+    def _start_live(self) -> subprocess.Popen[bytes]:
+        """Let wandb's own tool upload the log while it is written; its words go to a file beside it."""
+        with (self._folder / _WORDS).open("wb") as words:
+            return subprocess.Popen(
+                self._make_command("beta", "sync", "--live"), stdin=subprocess.DEVNULL, stdout=words, stderr=words
+            )
+
+    def _finish_live(self) -> str:
+        """Wait until that has uploaded the end, and return where the run can be seen; empty when it has not."""
+        if self._live is None:
+            return ""
+        try:
+            self._live.wait(_LIVE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._stop_live()
+            return ""
+        self._live = None
+        return _find_place((self._folder / _WORDS).read_text(encoding="utf-8", errors="replace"))
+
+    def _stop_live(self) -> None:
+        if self._live is not None:
+            self._live.kill()
+            self._live.wait()
+            self._live = None
+
     def _upload(self) -> str:
         """Upload the log with wandb's own tool and return where the run can be seen; it is done whole or raises."""
-        command = [sys.executable, "-P", "-m", "wandb", "sync", "--include-synced", "--yes", str(self._folder)]
-        if sys.platform == "linux":
-            command = [sys.executable, "-c", _ENDS_WITH_PARENT, *command]
         try:
             done = subprocess.run(
-                command,
+                self._make_command("sync", "--include-synced"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -196,11 +223,15 @@ class WandBShipper:
             )
         except subprocess.TimeoutExpired as error:
             raise RunFailedError(f"wandb sync did not end within {_UPLOAD_LIMIT_S:.0f} s") from error
-        if done.returncode != 0 or "Finished syncing" not in done.stdout:
+        place = _find_place(done.stdout)
+        if done.returncode != 0 or not place:
             lines = [line for line in done.stdout.splitlines() if line.strip()]
             raise RunFailedError(f"wandb sync: {lines[-1].strip() if lines else f'exit code {done.returncode}'}")
-        match = _PLACE.search(done.stdout)
-        return match[1] if match else ""
+        return place
+
+    def _make_command(self, *words: str) -> list[str]:
+        command = [sys.executable, "-P", "-m", "wandb", *words, "--yes", str(self._folder)]
+        return [sys.executable, "-c", _ENDS_WITH_PARENT, *command] if sys.platform == "linux" else command
 
     def _get_context(self) -> Context:
         assert self._context is not None
@@ -265,6 +296,12 @@ def _make_histograms(front: str, layers: Mapping[str, Any]) -> list[tuple[str, s
             text = json.dumps({"_type": "histogram", "values": counts, "bins": edges})
             made.append((f"{front}/{name}", text))
     return made
+
+
+def _find_place(words: str) -> str:
+    """Return where wandb says that a run can be seen; empty when it has not uploaded all of it."""
+    match = _PLACE.search(words)
+    return match[1] if match and "Finished syncing" in words else ""
 
 
 def _is_online() -> bool:

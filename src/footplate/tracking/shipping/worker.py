@@ -135,7 +135,7 @@ class Delivery:
 
     def _fail(self, error: Exception) -> None:
         self._failures += 1
-        self._shipper = None  # the next try connects anew
+        self._let_go()  # the next try connects anew
         first = _describe(error)
         if first != self._log.error:
             self._note(f"{self._name}: {first}")
@@ -145,6 +145,15 @@ class Delivery:
             self._log.write(self._run, self._name)
         except FootplateError as full:
             self._note(f"{self._name}: {full.message}")
+
+    def _let_go(self) -> None:
+        """Close what a failed shipper holds; that this fails too says nothing new."""
+        shipper, self._shipper = self._shipper, None
+        try:
+            if shipper is not None:
+                shipper.close(None)
+        except Exception as error:  # noqa: BLE001  # as above
+            self._note(f"{self._name}: while closing: {_describe(error)}")
 
     def _write(self) -> None:
         self._log.error, self._log.updated_at = "", get_utc_text()
