@@ -38,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--open", dest="name", default="")
     arguments = parser.parse_args(argv)
-    with suppress(OSError):
-        os.nice(10)  # the training comes first
+    if not (arguments.once or arguments.name):  # else somebody waits for it
+        with suppress(OSError):
+            os.nice(10)  # the training comes first
     run = RunDir.open(arguments.run.absolute())
     with suppress(OSError):
         os.chdir(read_run_info(run).cwd)  # relative places of trackers are those of the job
