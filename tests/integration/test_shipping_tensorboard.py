@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from PIL import Image
 from recorded import add_attempt, end, make_metrics, make_run, write_entries
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -69,6 +70,26 @@ def test_scalars_and_histograms_are_told_once_and_a_resume_replaces_what_it_does
     before = {path: path.read_bytes() for path in folder.rglob("events.*")}
     ship(run)
     assert {path: path.read_bytes() for path in folder.rglob("events.*")} == before
+
+
+def test_pictures_are_written_at_the_end_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {"tensorboard": {"log_images": True}})
+    attempt = add_attempt(run)
+    write_entries(attempt.journal_path(), make_metrics(range(10), train__loss=0.5))
+    (run.artifacts / "plots").mkdir()
+    Image.new("RGB", (4, 3)).save(run.artifacts / "plots" / "a.png")
+    (run.artifacts / "no-picture.png").write_bytes(b"text")
+    names = ("plots/a.png", "no-picture.png", "gone.png")
+    run.write_json("artifacts.json", [{"path": name, "size": 1, "sha256": name} for name in names])
+    end(run, attempt)
+    for _ in range(2):
+        ship(run)
+        further = add_attempt(run)  # the run goes on, and ends once more
+        end(run, further)
+    events = read(run.path / "tensorboard")
+    assert events.Tags()["images"] == ["plots/a"]
+    [picture] = events.Images("plots/a")
+    assert (picture.step, picture.width, picture.height) == (9, 4, 3)
 
 
 def test_a_resume_in_several_processes_drops_nothing_of_another_process(tmp_path: Path) -> None:

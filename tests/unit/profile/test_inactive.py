@@ -33,10 +33,10 @@ def find(text: str) -> list[tuple[str, str, int]]:
             [("warning", "federated.enabled", 1), ("error", "federated.privacy", 1)],
         ),
         ("logging: {wandb: {enabled: true, project: x}}", []),
-        ("logging: {tensorboard: {enabled: false, log_images: true}}", []),
+        ("monitoring: {alerts: {enabled: false, email: a@example.org}}", []),
         (
-            "logging: {tensorboard: {enabled: true, log_images: true}}",
-            [("warning", "logging.tensorboard.log_images", 1)],
+            "monitoring: {alerts: {enabled: true, email: a@example.org}}",
+            [("warning", "monitoring.alerts.enabled", 1)],
         ),
         ("transfer_learning: {strategy: frozen}", []),
         ("validation: {metrics: [loss, perplexity]}", []),

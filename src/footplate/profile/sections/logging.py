@@ -8,8 +8,6 @@ from footplate.profile.fields import Section, Text, key
 
 __all__ = ["Logging", "MLflow", "TensorBoard", "WandB"]
 
-_IMAGES = "images are not written yet; scalars and histograms are"
-
 
 class TensorBoard(Section):
     """Metrics for TensorBoard."""
@@ -18,8 +16,8 @@ class TensorBoard(Section):
     """Switches it on."""
     log_dir: Text = key("")
     """Directory in which each run gets a directory of event files; empty = `tensorboard` in the run directory."""
-    log_images: bool = key(False, inactive=_IMAGES)
-    """Writes images."""
+    log_images: bool = key(False)
+    """Writes the pictures (PNG) among the artifacts, when the run has ended."""
     log_histograms: bool = key(False)
     """Writes histograms of weights and updates, every `monitoring.histogram_frequency` steps."""
 

@@ -7,29 +7,33 @@ again, so that nothing stands there twice. A rewind becomes a session start, at 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from footplate.record.clock import parse_utc
+from footplate.record.journal_reader import find_last_step
 from footplate.record.state import Status
 from footplate.tracking.shipping.shipper import Context, Record
 
 __all__ = ["TensorBoardShipper"]
 
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_MAX_IMAGE_BYTES = 10_000_000
 _FIRST = "rank0"
 """The journal whose events lie in the run's directory itself. Others have directories below it: a rewind drops later
 steps of all in a directory, and each journal has its own; the machine's steps are seconds."""
 
 
 class TensorBoardShipper:
-    """Writes scalars, and on request histograms, of one run."""
+    """Writes scalars, and on request histograms and pictures, of one run."""
 
     forgets_rewound: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._files: dict[str, _EventFile] = {}
-        self._with_histograms = False
+        self._with_histograms = self._with_images = False
         self._context: Context | None = None
         self._folder = Path()
 
@@ -41,6 +45,7 @@ class TensorBoardShipper:
         self._folder = Path(context.info.cwd, given, context.info.id) if given else context.run.path / "tensorboard"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._with_histograms = bool(context.settings.get("log_histograms"))
+        self._with_images = bool(context.settings.get("log_images"))
         if context.memory.get("place") != str(self._folder):
             context.memory.clear()
         context.memory["place"] = str(self._folder)
@@ -62,11 +67,31 @@ class TensorBoardShipper:
         for name, file in self._files.items():
             self._context.memory.setdefault("sizes", {})[name] = file.flush()
 
-    def close(self, status: Status | None) -> None:  # noqa: ARG002  # a file of events has no end
-        """Close the files."""
+    def close(self, status: Status | None) -> None:
+        """Write the pictures that the run has made, once it has ended, and close the files."""
+        if status is not None and self._with_images:
+            self._write_images()
         for file in self._files.values():
             file.close()
         self._files = {}
+
+    def _write_images(self) -> None:
+        """Write each PNG among the artifacts that was not written before, or has changed since."""
+        assert self._context is not None
+        run, memory = self._context.run, self._context.memory
+        told = dict(memory.get("images", {}))
+        found = {one["path"]: one["sha256"] for one in run.find_json("artifacts.json") or ()}
+        new = {path: digest for path, digest in found.items() if path.endswith(".png") and told.get(path) != digest}
+        attempts = run.attempts()
+        step = (find_last_step(attempts[-1]) if attempts else None) or 0
+        for path, digest in new.items():
+            file = run.artifacts / path
+            if file.is_file() and file.stat().st_size <= _MAX_IMAGE_BYTES:
+                self._get_file("").write_image(file.stat().st_mtime, step, path, file.read_bytes())
+                told[path] = digest
+        if new:
+            sizes = {**memory.get("sizes", {}), "": self._get_file("").flush()}
+            memory.update(images=told, sizes=sizes)
 
     def _get_file(self, name: str) -> _EventFile:
         if name not in self._files:
@@ -120,6 +145,15 @@ class _EventFile:
                 bucket=counts,
             )
             summary.value.add(tag=f"{front}/{name}", histo=histogram)
+        self._write(self._events.Event(wall_time=time, step=step, summary=summary))
+
+    def write_image(self, time: float, step: int, name: str, data: bytes) -> None:
+        if not data.startswith(_PNG):
+            return
+        width, height = struct.unpack(">II", data[16:24])  # the first block of a PNG begins with them
+        image = self._summaries.Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=data)
+        summary = self._summaries.Summary()
+        summary.value.add(tag=name.removesuffix(".png"), image=image)
         self._write(self._events.Event(wall_time=time, step=step, summary=summary))
 
     def write_rewind(self, time: float, step: int) -> None:
