@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class Evaluation:
     """Samples (positions, pixels) of each class (row) taken for each class (column); None where there is none."""
     num_samples: int
     """Samples judged."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Data of plots about the predictions, where they were asked for."""
     seconds: float
     """Time it took the slowest process."""
 
@@ -66,6 +69,8 @@ class Judge:
     """Samples of one forward pass; without gradients more of them fit than while training."""
     before: Callable[[], None] = lambda: None
     """Called before each evaluation: makes sure that all processes judge the same network."""
+    with_tables: bool = False
+    """Whether the data of plots are wanted."""
     with_time: bool = False
     """Whether `inference_time`, milliseconds per sample, is a metric too."""
     size: EvaluationSize | None = None
@@ -113,6 +118,7 @@ class Judge:
             metrics=values,
             confusion=metrics.get_confusion(),
             num_samples=len(feed),
+            tables=metrics.make_tables() if self.with_tables else {},
             seconds=max(one.seconds for one in parts),
         )
         # Processes that split the layers of one network have judged the same samples, perhaps with other rounding.

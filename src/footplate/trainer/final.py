@@ -36,6 +36,8 @@ class FinalResult:
     """`test/…` by name."""
     confusion: list[list[int]] | None = None
     """Of the test data; None for regression or when there are none."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Data of plots about the predictions on the test data, by name."""
     gates: list[dict[str, Any]] = field(default_factory=list)
     """Limits of the profile: name, limit, value, passed."""
     is_broken_off: bool = False
@@ -53,6 +55,7 @@ def judge_finally(
     evaluation = judge.evaluate(test, should_stop=should_stop)
     if evaluation is not None:
         result.metrics |= {f"test/{name}": value for name, value in evaluation.metrics.items()}
+        result.tables = evaluation.tables
         result.confusion = None if evaluation.confusion is None else evaluation.confusion.tolist()
     elif len(test):
         result.is_broken_off = True

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def _judge(parts: Parts, around: Surroundings, interrupt: Interrupt) -> FinalRes
 
     sample = next(parts.train.iterate(1)).inputs
     test = Feed(parts.data.test, parts.device, parts.data_world)
-    judge = guard_judge(parts.make_judge(settings.test_metrics), around, parts)
+    judge = replace(guard_judge(parts.make_judge(settings.test_metrics), around, parts), with_tables=True)
     return judge_finally(settings, judge, test, sample, should_stop)
 
 
@@ -262,6 +263,8 @@ def _write_down(
     """Record what came out, in the journal and in result.json, and say it."""
     if final.confusion is not None:
         journal.table("confusion", progress.step, {"classes": parts.task.classes, "counts": final.confusion})
+    for name, table in final.tables.items():
+        journal.table(name, progress.step, table)
     if final.metrics:
         journal.metrics(progress.step, final.metrics)
     event = "interrupted" if progress.stopped_by == "interrupted" else "finish"

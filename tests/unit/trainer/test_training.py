@@ -19,7 +19,7 @@ from footplate.errors import InputError, RecordError, RunFailedError
 from footplate.profile.load import load_profile_text
 from footplate.profile.schedule import get_learning_rate
 from footplate.record.checkpoints import get_folder, list_checkpoints
-from footplate.record.journal import Journal
+from footplate.record.journal import Journal, read_journal
 from footplate.record.rundir import RunDir
 from footplate.trainer.final import get_size_mb
 from footplate.trainer.hooks import BestWeights
@@ -388,3 +388,15 @@ def test_a_training_whose_loss_is_no_number_is_not_saved(tmp_path: Path) -> None
     ):
         train_model(profile, load_data(profile), run, journal, Interrupt())
     assert [one.step for one in list_checkpoints(get_folder(run))] == [5, 10]
+
+
+def test_the_final_evaluation_leaves_the_data_of_plots(train: Callable[..., Any]) -> None:
+    run = train("training.max_epochs=2").run
+    tables = {
+        entry.data["name"]: entry.data["value"]
+        for entry in read_journal(run.get_attempt(1).journal_path())
+        if entry.kind == "table"
+    }
+    assert {"roc", "precision_recall", "calibration", "confusion"} <= set(tables)
+    assert len(tables["roc"]) == 3
+    assert set(run.read_json("result.json")["tables"]) == {"confusion", "classes"}

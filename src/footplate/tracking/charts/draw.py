@@ -97,7 +97,7 @@ def _draw_axes(canvas: Canvas, x_scale: Scale, y_scale: Scale, x_label: str, y_l
     canvas.line([(left, top), (left, bottom), (right, bottom)], "axis")
     canvas.text((left + right) / 2, HEIGHT - 8, x_label, "label", "middle")
     if y_label:
-        canvas.text(left - 44, top - 8, y_label, "small")
+        canvas.text(right, 16, f"↑ {y_label}", "small", "end")  # beside the title: above the axis the legend stands
 
 
 def _draw_series(canvas: Canvas, series: Series, style: str, x_scale: Scale, y_scale: Scale) -> None:

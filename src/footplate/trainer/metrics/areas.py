@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from footplate.trainer.metrics.plots import make_score_tables
 from footplate.trainer.metrics.protocol import Floats, State
 
 __all__ = ["Scores"]
@@ -51,6 +55,12 @@ class Scores:
             areas = [_compute_area(targets == column, scores[:, column]) for column in columns]
         known = [area for area in areas if area is not None]
         return float(np.mean(known)) if known else None
+
+    def make_tables(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the data of ROC, precision-recall and calibration plots; nothing when nothing was seen."""
+        if not self._targets:
+            return {}
+        return make_score_tables(np.concatenate(self._targets), np.concatenate(self._scores), names)
 
 
 def _compute_area(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
@@ -46,3 +47,6 @@ class ClassificationMetrics(Metrics):
 
     def get_confusion(self) -> Counts | None:
         return self._counts.get_confusion()
+
+    def make_tables(self) -> dict[str, Any]:
+        return self._scores.make_tables(self._task.classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -64,3 +65,6 @@ class LabelMetrics(Metrics):
         if (area := self._scores.compute()) is not None:
             values["auc"] = area
         return self._select(values)
+
+    def make_tables(self) -> dict[str, Any]:
+        return self._scores.make_tables(self._task.classes)

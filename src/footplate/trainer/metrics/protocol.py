@@ -50,6 +50,10 @@ class Metrics(ABC):
         """Return how many of each class (row) were taken for each class (column); None where there is no such table."""
         return None
 
+    def make_tables(self) -> dict[str, Any]:
+        """Return the data of plots about the predictions, by name: plain lists and numbers."""
+        return {}
+
     def _select(self, values: Mapping[str, float]) -> dict[str, float]:
         return {name: value for name, value in values.items() if name in self._names}
 

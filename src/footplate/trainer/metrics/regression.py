@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from footplate.trainer.metrics.plots import Residuals
 from footplate.trainer.metrics.protocol import Floats, Metrics, State
 from footplate.trainer.task import Task
 
@@ -29,6 +30,7 @@ class RegressionMetrics(Metrics):
         self._squared: Any = 0.0
         self._sum: Any = 0.0
         self._sum_of_squares: Any = 0.0
+        self._residuals = Residuals()
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         wanted = self._to_own_unit(targets)
@@ -41,6 +43,7 @@ class RegressionMetrics(Metrics):
         self._squared = self._squared + np.square(error).sum(axis=0)
         self._sum = self._sum + shifted.sum(axis=0)
         self._sum_of_squares = self._sum_of_squares + np.square(shifted).sum(axis=0)
+        self._residuals.add(wanted, wanted + error)
 
     def get_state(self) -> State:
         return {
@@ -50,6 +53,7 @@ class RegressionMetrics(Metrics):
             "squared": self._squared,
             "sum": self._sum,
             "sum_of_squares": self._sum_of_squares,
+            "residuals": self._residuals.get_state(),
         }
 
     def merge(self, state: State) -> None:
@@ -67,6 +71,7 @@ class RegressionMetrics(Metrics):
         self._count += count
         self._absolute = self._absolute + state["absolute"]
         self._squared = self._squared + state["squared"]
+        self._residuals.merge(state["residuals"])
 
     def compute(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         if not self._count:
@@ -79,6 +84,9 @@ class RegressionMetrics(Metrics):
             "r2": self._get_r2(),
         }
         return self._select(values)
+
+    def make_tables(self) -> dict[str, Any]:
+        return self._residuals.make_tables(())
 
     def _get_r2(self) -> float:
         """Return 1 - squared error / variance; for targets that do not vary 1 when they are met, else 0."""
