@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,17 @@ from footplate.trainer.loading.feed import Batch, Step
 from footplate.trainer.precision import Precision
 from footplate.trainer.task import Task
 
-__all__ = ["StepResult", "Stepper", "UpdateFailedError"]
+__all__ = ["IN_UPDATE", "StepLostError", "StepResult", "Stepper"]
+
+IN_UPDATE = "in the update of the weights"
 
 
-class UpdateFailedError(MemoryError):
-    """The memory did not suffice for an update: some weights have moved, others have not."""
+class StepLostError(MemoryError):
+    """The memory did not suffice where a step cannot be done anew: in the update, or out of the others' reach."""
+
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(reason)
+        self.where = where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,10 @@ class Stepper:
         Each batch weighs as much as it has samples (targets that count, where a loss is their mean), in all processes
         together, so that neither how a step is cut nor a smaller last one changes the gradients.
         """
-        batches = list(step.split(batch_size))
-        weights, total = self._weigh(batches, step)
+        is_alone = self.parallel.world.size == 1
+        with _lost_when(not is_alone, "while its samples were placed"):  # the others wait elsewhere than in a backward
+            batches = list(step.split(batch_size))
+            weights, total = self._weigh(batches, step)
         losses = []
         for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
             with self.parallel.accumulate(is_last=number == len(batches)):
@@ -65,15 +74,14 @@ class Stepper:
                 share = weight * self.parallel.loss_factor / total
                 self.precision.backward(loss if isinstance(share, float) and share == 1 else loss * share)
             losses.append((loss.detach(), weight))
-        norm = self.precision.finish_gradients(self.optimizer, self.parameters, self.max_grad_norm, self.parallel.clip)
-        if self.on_gradients is not None:
-            self.on_gradients()
-        try:
+        with _lost_when(not is_alone, "after the exchange of gradients"):  # the others go on
+            norm = self.precision.finish_gradients(
+                self.optimizer, self.parameters, self.max_grad_norm, self.parallel.clip
+            )
+            if self.on_gradients is not None:
+                self.on_gradients()
+        with _lost_when(True, IN_UPDATE):  # some weights have moved, others have not
             self.precision.update(self.optimizer, self.parameters)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise UpdateFailedError(str(error)) from error
-            raise
         return StepResult(losses=losses, grad_norm=norm)
 
     def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[Sequence[int | Tensor], float | Tensor]:
@@ -94,3 +102,14 @@ class Stepper:
         if world.size > 1:
             total = float(world.sum(np.asarray([float(total)]))[0])
         return weights, total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1.0)
+
+
+@contextmanager
+def _lost_when(is_lost: bool, where: str) -> Iterator[None]:
+    """Say of a lack of memory that the step cannot be done anew."""
+    try:
+        yield
+    except Exception as error:
+        if is_lost and is_out_of_memory(error):
+            raise StepLostError(str(error), where) from error
+        raise

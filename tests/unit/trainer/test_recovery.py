@@ -24,6 +24,7 @@ from footplate.record.journal import Journal, read_events
 from footplate.record.receipt import make_receipt, write_receipt
 from footplate.record.rundir import RunDir
 from footplate.trainer.assemble import assemble
+from footplate.trainer.distributed.parallel import Parallel
 from footplate.trainer.distributed.world import ALONE
 from footplate.trainer.evaluate import Judge
 from footplate.trainer.memory import recovery as recovery_module
@@ -314,12 +315,9 @@ def test_a_normal_number_that_numpy_keeps_for_later_is_put_back() -> None:
 
 
 def test_what_is_kept_outlives_the_attempt() -> None:
-    class _Alone:
-        size, rank = 1, 0
-
     class _Stepper:
         model = nn.Linear(1, 1)
-        parallel = type("P", (), {"world": _Alone})()
+        parallel = Parallel(world=ALONE)
 
     around = recovery_module.Surroundings(progress=None, device=torch.device("cpu"))  # type: ignore[arg-type]  # unused
     first = Recovery(_Stepper(), 64, around)  # type: ignore[arg-type]  # what is used of it
@@ -380,3 +378,42 @@ def test_one_process_of_several_does_not_change_its_batches_alone(monkeypatch: p
         for _ in range(5):
             recovery.take_step(parts.train.take(1, 0, 0, 16))
         assert recovery.batch_size == expected
+
+
+class _OtherProcess(nn.Module):
+    """Stands for the exchange with a process that is in another step."""
+
+    def was_broken_off(self, error: BaseException) -> bool:
+        return "Connection closed by peer" in str(error)
+
+    def meet(self, word: dict[str, Any]) -> list[dict[str, Any]]:
+        other = {"step": word["step"] + 1, "batch_size": 16, "short": {"asked_bytes": 5_000_000, "free_bytes": None}}
+        return [word, other]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("gloo: Connection closed by peer"), "step 1: out of memory, 5 MB were asked for"),
+        (
+            MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7000 bytes"),
+            "7 kB were asked",
+        ),
+        (RuntimeError("gloo: timed out"), "timed out"),
+    ],
+)
+def test_processes_that_are_in_different_steps_do_not_go_on(error: Exception, expected: str, tmp_path: Path) -> None:
+    """Steps of their own cannot be taken back: weights have moved."""
+    profile = load_profile_text(SMALL)
+    parts = assemble(profile, load_data(profile))
+
+    class _Exchange(Parallel):
+        replicas: Any = _OtherProcess()
+
+        def accumulate(self, *, is_last: bool) -> Any:
+            raise error
+
+    around = replace(make_surroundings(parts, Progress(num_train=100), None, Path()), note_path=None, limits=())  # type: ignore[arg-type]
+    stepper = replace(parts.stepper, parallel=_Exchange(world=replace(parts.world, size=2)))
+    with pytest.raises(MemoryExhaustedError if "timed" not in str(error) else RuntimeError, match=expected):
+        Recovery(stepper, 16, around).take_step(parts.train.take(1, 0, 0, 16))

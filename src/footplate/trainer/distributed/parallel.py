@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from footplate.errors import InputError
 from footplate.profile.mesh import Mesh, get_mesh
 from footplate.profile.model import Profile
 from footplate.trainer.architectures import get_layer_stack
+from footplate.trainer.distributed.replicas import Replicas
 from footplate.trainer.distributed.sharding import clip_grad_norm, get_mesh_of
 from footplate.trainer.distributed.tensor_parallel import split_layers
 from footplate.trainer.distributed.world import ALONE, World
@@ -52,6 +54,11 @@ class Parallel:
         """Whether a process holds a part of the network only, so that all are needed for a forward pass."""
         return False
 
+    @property
+    def replicas(self) -> Replicas | None:
+        """What lets all processes take a step anew together; None where they cannot."""
+        return None
+
     def share_statistics(self, network: nn.Module) -> None:
         """Give all processes the first one's buffers, so that they judge the same network; all must call it.
 
@@ -75,7 +82,11 @@ class Parallel:
 class _Replicated(Parallel):
     """Each process has the whole network (DDP)."""
 
-    wrapped: DistributedDataParallel
+    wrapped: DistributedDataParallel | Replicas
+
+    @property
+    def replicas(self) -> Replicas | None:
+        return self.wrapped if isinstance(self.wrapped, Replicas) else None
 
     def accumulate(self, *, is_last: bool) -> AbstractContextManager[object]:
         return contextlib.nullcontext() if is_last else self.wrapped.no_sync()
@@ -126,13 +137,7 @@ def spread(
     if profile.distributed.sync_batch_norm:
         network = _synchronize_batch_norm(network, device)
     if not mesh.is_sharded:
-        transfer = profile.transfer_learning
-        wrapped = DistributedDataParallel(
-            network,
-            device_ids=[device] if device.type == "cuda" else None,
-            # What thaws later belongs to it from the start, and has no gradient until then.
-            find_unused_parameters=has_unused or (transfer.is_on and transfer.strategy == "gradual_unfreezing"),
-        )
+        wrapped = _replicate(network, profile, world, device, has_unused=has_unused)
         return network, wrapped, _Replicated(world=world, data=parallel.data, mesh=mesh, wrapped=wrapped)
     if profile.training.mixed_precision.enabled and profile.training.mixed_precision.precision == "fp16":
         raise InputError(
@@ -148,6 +153,21 @@ def spread(
     if mesh.data > 1:
         _shard(network, devices["replicate", "shard"] if mesh.replicate > 1 else devices["shard"], profile)
     return network, network, _Sharded(world=world, data=parallel.data, mesh=mesh, network=network)
+
+
+def _replicate(
+    network: nn.Module, profile: Profile, world: World, device: torch.device, *, has_unused: bool
+) -> DistributedDataParallel | Replicas:
+    transfer = profile.transfer_learning
+    wrap = partial(
+        DistributedDataParallel,
+        device_ids=[device] if device.type == "cuda" else None,
+        # What thaws later belongs to it from the start, and has no gradient until then.
+        find_unused_parameters=has_unused or (transfer.is_on and transfer.strategy == "gradual_unfreezing"),
+    )
+    if device.type == "cpu" and not profile.training.compile.enabled:
+        return Replicas(network, world, lambda network, group: wrap(network, process_group=group))
+    return wrap(network)
 
 
 def seed_processes(seed: int, parallel: Parallel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,7 +22,7 @@ from footplate.profile.model import Profile
 from footplate.trainer.device import choose_device
 from footplate.trainer.distributed.place import Place, count_threads, find_place
 
-__all__ = ["ALONE", "World", "open_world"]
+__all__ = ["ALONE", "World", "is_broken_exchange", "make_group", "open_world"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,8 @@ class World:
     """Threads this process computes with; None where it is alone and the profile or torch says it."""
     timeout_s: float = 600.0
     """Longest wait for another process."""
+    store: Store | None = field(default=None, repr=False, compare=False)
+    """Where words are left that need no exchange: it answers when one has broken."""
 
     @property
     def is_first(self) -> bool:
@@ -85,11 +87,28 @@ class World:
         dist.broadcast_object_list(box, group=self.group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
+    def wait_for_word(self, name: str, timeout_s: float) -> None:
+        """Wait until somebody has called ``tell_words`` by this name. Raises torch's DistError when nobody does."""
+        assert self.store is not None
+        self.store.wait([f"{name}/any"], timedelta(seconds=timeout_s))
+
+    def tell_words(self, name: str, word: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the words of all processes, by rank, whatever became of their exchange; all must call it.
+
+        Raises torch's DistError when one does not come within ``timeout_s``.
+        """
+        assert self.store is not None
+        self.store.set(f"{name}/{self.rank}", json.dumps(dict(word)))
+        self.store.set(f"{name}/any", "")
+        names = [f"{name}/{rank}" for rank in range(self.size)]
+        self.store.wait(names, timedelta(seconds=self.timeout_s))
+        return [json.loads(self.store.get(one)) for one in names]
+
     def choose(self, groups: Sequence[Sequence[int]]) -> World:
         """Return the world of the one of these groups of ranks that this process is in; all must call it alike."""
         if len(groups) == 1:
             return self
-        made = {tuple(ranks): _make_group(list(ranks), self.timeout_s) if len(ranks) > 1 else None for ranks in groups}
+        made = {tuple(ranks): make_group(list(ranks), self.timeout_s) if len(ranks) > 1 else None for ranks in groups}
         mine = next(ranks for ranks in made if self.rank in ranks)
         return replace(self, rank=mine.index(self.rank), size=len(mine), group=made[mine])
 
@@ -112,7 +131,7 @@ def open_world(profile: Profile) -> Iterator[World]:
     device = choose_device(profile.device, profile.resources.num_gpus, place.local_rank)
     store = _meet(profile, place, device)
     timeout_s = profile.distributed.timeout
-    group = _make_group(list(range(place.size)), timeout_s)
+    group = make_group(list(range(place.size)), timeout_s)
     try:
         yield World(
             rank=place.rank,
@@ -121,12 +140,13 @@ def open_world(profile: Profile) -> Iterator[World]:
             group=group,
             num_threads=count_threads(profile, place),
             timeout_s=timeout_s,
+            store=store,
         )
     except Exception as error:
         first = _tell_failure(store, place.rank, error)
         if first is not None:
             raise RunFailedError(f"process {first['rank']} failed: {first['reason']}") from error
-        if _is_broken_exchange(error):
+        if is_broken_exchange(error):
             raise RunFailedError(
                 f"another process has gone, or did not answer within {timeout_s:g} s: {error}",
                 hint="the launcher names in the log which one ended first; its own log is log.rankN.txt",
@@ -166,7 +186,8 @@ def _meet(profile: Profile, place: Place, device: torch.device) -> Store:
     return PrefixStore("words", store)
 
 
-def _make_group(ranks: list[int], timeout_s: float) -> Any:
+def make_group(ranks: list[int], timeout_s: float) -> Any:
+    """Return a group of these ranks over gloo; all processes must call it alike."""
     return dist.new_group(ranks, backend="gloo", timeout=timedelta(seconds=timeout_s))
 
 
@@ -178,7 +199,7 @@ def _tell_failure(store: Store, rank: int, error: Exception) -> dict[str, Any] |
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with suppress(Exception, KeyboardInterrupt):  # the one who keeps the words may be gone
-        if not _is_broken_exchange(error):
+        if not is_broken_exchange(error):
             told = store.compare_set(_FAILED, "", mine).decode()
         else:
             store.wait([_FAILED], timedelta(seconds=_ASK_FOR_CAUSE_S))
@@ -188,7 +209,7 @@ def _tell_failure(store: Store, rank: int, error: Exception) -> dict[str, Any] |
     return None
 
 
-def _is_broken_exchange(error: BaseException) -> bool:
+def is_broken_exchange(error: BaseException) -> bool:
     """Return whether an error came of another process that has gone, or that did not come in time."""
     words = ("gloo", "nccl", "connection closed by peer", "connection reset", "timed out", "broken pipe")
     if isinstance(error, dist.DistError):

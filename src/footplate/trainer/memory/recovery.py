@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from footplate.errors import MemoryExhaustedError
 from footplate.record.journal import Journal
+from footplate.trainer.distributed.replicas import Replicas
 from footplate.trainer.failure import is_out_of_memory
 from footplate.trainer.loading.feed import Step
 from footplate.trainer.memory.limits import (
@@ -25,7 +27,7 @@ from footplate.trainer.memory.limits import (
 from footplate.trainer.memory.note import MemoryNote, find_note
 from footplate.trainer.memory.rewind import Rewinder
 from footplate.trainer.progress import Progress
-from footplate.trainer.stepper import Stepper, StepResult, UpdateFailedError
+from footplate.trainer.stepper import IN_UPDATE, StepLostError, Stepper, StepResult
 
 __all__ = ["EvaluationSize", "OthersShortError", "Recovery", "Surroundings"]
 
@@ -36,6 +38,7 @@ _ENOUGH_FREE = 0.75
 """Main memory used up to this share of its limit leaves room for a larger batch."""
 _log = logging.getLogger("footplate")
 T = TypeVar("T")
+_UNKNOWN = Shortage(asked_bytes=None, free_bytes=None)
 
 
 class OthersShortError(MemoryExhaustedError):
@@ -72,7 +75,8 @@ class Recovery:
 
     When the memory does not suffice, the step is done anew in batches of half the size: the same samples, the same
     random numbers, the same effective batch. After ``_GROW_AFTER`` good steps a larger batch is tried. One process of
-    several cannot do that alone, for the others wait for it in the exchange of gradients: it leaves word and ends.
+    several breaks the exchange of gradients off, in which the others wait for it, and all go back together; where
+    that cannot be done (``Parallel.replicas``), it leaves word and ends.
     """
 
     def __init__(self, stepper: Stepper, batch_size: int, around: Surroundings) -> None:
@@ -86,14 +90,15 @@ class Recovery:
         self._exhausted = ""
         world = stepper.parallel.world
         self._world = world
+        self._replicas = stepper.parallel.replicas
         self._rewinder: Rewinder | None = None
-        if world.size == 1:
+        if world.size == 1 or self._replicas is not None:
             self._rewinder = Rewinder(stepper.model, around.device, with_foreign=around.has_users_code)
 
     def take_step(self, step: Step) -> StepResult:
         """Do one optimiser step, in as small batches as it takes.
 
-        Raises MemoryExhaustedError when there is no smaller batch, or when a process of several has no memory left.
+        Raises MemoryExhaustedError when there is no smaller batch, or when several processes cannot go back together.
         """
         if self._pressure:
             self._relieve(step)
@@ -103,18 +108,20 @@ class Recovery:
             try:
                 result = self._stepper.take_step(step, self.batch_size)
             except Exception as error:
-                if not is_out_of_memory(error):
+                is_short = is_out_of_memory(error)
+                if not is_short and (self._replicas is None or not self._replicas.was_broken_off(error)):
                     raise
-                shortage = describe_shortage(error, self._around.device, self._around.limits)
-                if isinstance(error, UpdateFailedError):  # some weights have moved, others have not
-                    raise self._end(shortage, step, where="in the update of the weights") from error
+                shortage = self._describe(error, step) if is_short else None
             else:
                 self._good_steps += 1
-                # One process of several cannot change its batches alone.
-                if self._world.size == 1 and self.batch_size < self._asked and self._good_steps >= self._wait:
+                if self._rewinder is not None and self.batch_size < self._asked and self._good_steps >= self._wait:
                     self._grow()
                 return result
-            self._shrink(shortage, step)  # outside of `except`: the error holds on to what the step had allocated
+            # Outside of `except`: the error holds on to what the step had allocated.
+            if self._replicas is None:
+                self._shrink(shortage, step)
+            else:
+                self._shrink_together(self._replicas, shortage, step)
 
     def watch_gradients(self, on_gradients: Callable[[], None]) -> None:
         """Tell ``on_gradients`` of each step when its gradients are complete, before the weights move."""
@@ -152,16 +159,43 @@ class Recovery:
     def _wait(self) -> int:
         return _GROW_AFTER << min(self._setbacks, _MOST_DOUBLINGS)
 
-    def _shrink(self, shortage: Shortage, step: Step) -> None:
+    def _describe(self, error: Exception, step: Step) -> Shortage:
+        """Return what was short. Raises MemoryExhaustedError where the step cannot be done anew."""
+        shortage = describe_shortage(error, self._around.device, self._around.limits)
+        if isinstance(error, StepLostError):
+            raise self._end(shortage, step, where=error.where) from error
+        return shortage
+
+    def _shrink(self, shortage: Shortage | None, step: Step) -> None:
         """Go back to the start of the step and halve the batch size."""
-        if self._rewinder is None or self.batch_size == 1:
-            raise self._end(shortage, step)
-        for parameter in self._stepper.parameters:
-            parameter.grad = None
-        self._stepper.precision.forget_gradients()
+        if shortage is None or self._rewinder is None or self.batch_size == 1:
+            raise self._end(shortage or _UNKNOWN, step)
+        self._forget()
         self._halve(step, shortage.to_text(), asked_bytes=shortage.asked_bytes, free_bytes=shortage.free_bytes)
         free_memory(self._around.device)
         self._rewinder.rewind()
+
+    def _shrink_together(self, replicas: Replicas, shortage: Shortage | None, step: Step) -> None:
+        """Break the exchange off, and go back to the start of the step with all processes that were in it."""
+        assert self._rewinder is not None
+        self._forget()
+        number = self._around.progress.step + 1
+        short = None if shortage is None else asdict(shortage)
+        words = replicas.meet({"step": number, "batch_size": self.batch_size, "short": short})
+        rank, first = next((rank, Shortage(**word["short"])) for rank, word in enumerate(words) if word["short"])
+        if self.batch_size == 1 or any(word["step"] != number for word in words):
+            raise self._end(shortage or first, step, rank=rank)
+        reason = f"process {rank} of {self._world.size}: {first.to_text()}"
+        self._halve(step, reason, rank=rank, asked_bytes=first.asked_bytes, free_bytes=first.free_bytes)
+        free_memory(self._around.device)
+        replicas.reconnect()
+        self._rewinder.rewind()
+
+    def _forget(self) -> None:
+        """Let go of the gradients of a step that was not finished."""
+        for parameter in self._stepper.parameters:
+            parameter.grad = None
+        self._stepper.precision.forget_gradients()
 
     def _halve(self, step: Step, reason: str, **fields: object) -> None:
         before, after = self.batch_size, _get_half(self.batch_size, step)
@@ -182,17 +216,18 @@ class Recovery:
         reason, self._pressure = self._pressure, ""
         if self._exhausted:
             return
-        if self._rewinder is not None and self.batch_size > 1:
+        if self._world.size == 1 and self.batch_size > 1:
             self._halve(step, reason, pressure=reason)
             free_memory(self._around.device)
             return
         if self.batch_size > 1:  # one of several processes: all are to begin anew
-            self._leave_note(step, Shortage(asked_bytes=None, free_bytes=None))
+            self._leave_note(step, _UNKNOWN)
         self._exhausted = f"{reason}, with batches of {self.batch_size} {_count_samples(self.batch_size)}"
 
     def _grow(self) -> None:
         self._good_steps = 0
-        if not self._has_room():
+        have_room = self._world.sum(np.asarray([float(self._has_room())]))
+        if have_room[0] < self._world.size:  # in all processes alike
             return
         before = self.batch_size
         self.batch_size, self._is_grown = min(before * 2, self._asked), True
@@ -211,7 +246,7 @@ class Recovery:
         tightest = find_tightest(self._around.limits)
         return tightest is None or tightest[1] <= _ENOUGH_FREE * tightest[0].limit_bytes
 
-    def _end(self, shortage: Shortage, step: Step, *, where: str = "") -> MemoryExhaustedError:
+    def _end(self, shortage: Shortage, step: Step, *, where: str = "", rank: int | None = None) -> MemoryExhaustedError:
         """Return the error to end with; leave word for the next attempt when a smaller batch may help it."""
         number, size = self._around.progress.step + 1, self.batch_size
         can_shrink = size > 1
@@ -230,11 +265,11 @@ class Recovery:
         told += f" {where}," if where else ","
         told += f" with batches of {size} {_count_samples(size)}"
         if self._world.size > 1:
-            told += f", in process {self._world.rank} of {self._world.size}"
+            told += f", in process {self._world.rank if rank is None else rank} of {self._world.size}"
         if new is not None:
             told += f"; the next attempt goes on from the newest checkpoint with batches of {new}"
         # The update needs the same memory however small the batches are.
-        return MemoryExhaustedError(told, hint=self._around.advice(1 if where else size))
+        return MemoryExhaustedError(told, hint=self._around.advice(1 if where == IN_UPDATE else size))
 
     def _leave_note(self, step: Step, shortage: Shortage) -> None:
         if self._around.note_path is not None:
@@ -270,7 +305,7 @@ class EvaluationSize:
             except OthersShortError:
                 if self.batch_size == 1:
                     raise
-                shortage = Shortage(asked_bytes=None, free_bytes=None)
+                shortage = _UNKNOWN
             except Exception as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
