@@ -1,9 +1,8 @@
-"""`package.module:function` as data: arrays, or a dataset with `__len__` and `__getitem__`, from code of the user's."""
+"""`package.module:function` as data: arrays, a dataset or a stream of samples, from code of the user's."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 import sys
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy as np
 from footplate.data import rows
 from footplate.data.rows import Array, Indices, LazyArray, Part, Rows, describe_shape
 from footplate.data.source import Source
+from footplate.data.streams import read_stream
 from footplate.errors import DataError
 from footplate.profile.fields import CLASS_PATH
 
 __all__ = ["find_module_file", "is_function", "open_function"]
 
-_HINT = "it must return (inputs, targets) as arrays, or a dataset with __len__ and __getitem__"
+_HINT = "it must return (inputs, targets) as arrays, a dataset with __len__ and __getitem__, or a stream of pairs"
 
 
 class _Items(LazyArray):
@@ -71,7 +71,9 @@ def open_function(name: str, base_dir: Path) -> Source:
         )
     if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict)):
         return _open_dataset(name, value)
-    raise DataError(f"{name}: {_describe_refused(value)}", hint=_HINT)
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict, tuple, list, set, frozenset)):
+        return _open_stream(name, value)
+    raise DataError(f"{name}: returned {type(value).__name__}", hint=_HINT)
 
 
 def _open_dataset(name: str, dataset: Any) -> Source:
@@ -93,6 +95,25 @@ def _open_dataset(name: str, dataset: Any) -> Source:
         targets=Rows(parts=(targets,), names=(f"{name}: targets",)),
         class_names=tuple(str(label) for label in getattr(dataset, "classes", ()) or ()),
         num_bytes=inputs.nbytes + targets.nbytes,
+    )
+
+
+def _open_stream(name: str, stream: Any) -> Source:
+    """Read what can only be read from its start, once."""
+    if hasattr(stream, "dataset") and hasattr(stream, "batch_size"):
+        raise DataError(
+            f"{name}: returned {type(stream).__name__}, which gives batches",
+            hint="return its dataset: training.batch_size and data.num_workers are the profile's",
+        )
+    inputs, targets, sha256 = read_stream(name, stream, lambda number, item: _to_pair(f"{name}, sample {number}", item))
+    return Source(
+        name=name,
+        inputs=Rows(parts=(inputs,), names=(f"{name}: inputs",), mapped=isinstance(inputs, np.memmap)),
+        targets=Rows(parts=(targets,), names=(f"{name}: targets",), mapped=isinstance(targets, np.memmap)),
+        class_names=tuple(str(label) for label in getattr(stream, "classes", ()) or ()),
+        num_bytes=inputs.nbytes + targets.nbytes,
+        notes=("read once from its start; it must give the same samples to an attempt that goes on",),
+        sha256=sha256,
     )
 
 
@@ -118,11 +139,13 @@ def _get_item(name: str, dataset: Any, index: int) -> tuple[Array, Array]:
         item = dataset[index]
     except (Exception, SystemExit) as error:
         raise DataError(f"{name}[{index}] failed: {type(error).__name__}: {error}", hint="mend __getitem__") from error
+    return _to_pair(f"{name}[{index}]", item)
+
+
+def _to_pair(name: str, item: Any) -> tuple[Array, Array]:
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise DataError(
-            f"{name}[{index}] is {type(item).__name__}, not one input and one target", hint="return (input, target)"
-        )
-    return _to_array(f"{name}[{index}]", item[0]), _to_array(f"{name}[{index}]", item[1])
+        raise DataError(f"{name} is {type(item).__name__}, not one input and one target", hint="return (input, target)")
+    return _to_array(name, item[0]), _to_array(name, item[1])
 
 
 def _to_array(name: str, value: Any) -> Array:
@@ -135,21 +158,6 @@ def _to_array(name: str, value: Any) -> Array:
     if array.dtype.kind not in "biufcSUM":
         raise DataError(f"{name}: {type(value).__name__} of {array.dtype} is no array of numbers", hint=_HINT)
     return array
-
-
-def _describe_refused(value: Any) -> str:
-    told = type(value).__name__
-    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes, dict, tuple, list)):
-        if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
-            return (
-                f"returned {told}, which can be read from its start and told its place (state_dict); "
-                "that is not built yet: samples are read by their number"
-            )
-        return (
-            f"returned {told}, which can only be read from its start: a training could not be resumed exactly, nor "
-            "shared by several processes"
-        )
-    return f"returned {told}"
 
 
 def _call(name: str, base_dir: Path) -> Any:
@@ -179,6 +187,4 @@ def _call(name: str, base_dir: Path) -> Any:
         raise DataError(
             f"{name}() failed: {type(error).__name__}: {error}", hint="it is called without arguments"
         ) from error
-    if inspect.isgenerator(value):
-        value.close()
     return value

@@ -49,6 +49,8 @@ class LoadedData:
     """How the columns of a table became numbers, to be done to new rows too; empty for arrays."""
     target_names: tuple[str, ...] = ()
     """The target columns of a table: what each output means where it is no class; empty for arrays."""
+    train_sha256: str = ""
+    """Of all training samples, where no file tells whether they are the same: of a stream."""
 
 
 def load_data(profile: Profile) -> LoadedData:
@@ -76,6 +78,7 @@ def load_data(profile: Profile) -> LoadedData:
         found=describe_data(parts, learnt, encoding, notes),
         encoding=encoding,
         target_names=tuple(column.name for column in table.targets) if (table := sources["train"].table) else (),
+        train_sha256=sources["train"].sha256,
     )
 
 

@@ -36,6 +36,8 @@ class Source:
     """Whether inputs are images, also those [H, W] without channels."""
     notes: tuple[str, ...] = ()
     """What was seen, for people."""
+    sha256: str = ""
+    """Of all samples, where no file tells whether they are the same."""
 
     @property
     def num_files(self) -> int:

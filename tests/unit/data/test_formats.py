@@ -1,7 +1,6 @@
 """Every format with every task it can hold: shapes, classes, counts; and errors that name the file and the place."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -303,103 +302,6 @@ def test_a_line_that_does_not_fit_is_named(tmp_path: Path, bad: str, expected: s
     assert hint
 
 
-MODULE = """
-import numpy as np
-
-def arrays():
-    return np.ones((20, 3), np.float32), np.arange(20) % 2
-
-def tensors():
-    import torch
-    return torch.ones(20, 3, requires_grad=True), torch.arange(20) % 2
-
-def leaving():
-    raise SystemExit("no licence")
-
-class Pictures:
-    classes = ["day", "night"]
-    def __len__(self):
-        return 20
-    def __getitem__(self, i):
-        return np.full((4, 5), i, np.float32), i % 2
-
-class Random(Pictures):
-    def __getitem__(self, i):
-        return np.random.normal(size=3), i % 2
-
-class Stream:
-    def __iter__(self):
-        return iter([])
-
-class Stateful(Stream):
-    def state_dict(self): ...
-    def load_state_dict(self, state): ...
-
-class Uneven(Pictures):
-    def __getitem__(self, i):
-        return np.zeros(3 + (i == 7)), i % 2
-
-class Broken(Pictures):
-    def __getitem__(self, i):
-        if i == 9: raise KeyError("lost")
-        return np.zeros(3), i % 2
-
-def nothing():
-    return 3
-
-def generate():
-    yield 1
-"""
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Write the module under a name that no other test has, and return the name of what is in it."""
-    name = f"own_data_{abs(hash(str(tmp_path)))}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
-    return lambda what: f"'{name}:{what}'"
-
-
-def test_a_function_gives_arrays_or_a_dataset(tmp_path: Path, module: Callable[[str], str]) -> None:
-    arrays = load(tmp_path, f"train_data: {module('arrays')}").facts
-    assert (arrays.task, arrays.input_shape, arrays.class_counts) == ("classification", (3,), (10, 10))
-    tensors = load(tmp_path, f"train_data: {module('tensors')}").facts
-    assert (tensors.input_shape, tensors.class_counts) == ((3,), (10, 10))
-    data = load(tmp_path, f"train_data: {module('Pictures')}{ALL}")
-    assert (data.facts.classes, data.facts.input_shape) == (("day", "night"), (4, 5))
-    inputs, targets = take(data)
-    assert inputs[:, 0, 0].tolist() == list(range(20))
-    assert targets.tolist() == [0, 1] * 10
-
-
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [
-        ("Stream", "can only be read from its start: a training could not be resumed exactly"),
-        ("Stateful", "that is not built yet: samples are read by their number"),
-        ("generate", "can only be read from its start"),
-        ("Random", "item 0 is another one each time it is read"),
-        ("Uneven", "[7]: inputs have shape [4], those of item 0 [3]"),
-        ("Broken", "[9] failed: KeyError: 'lost'"),
-        ("nothing", "returned int"),
-        ("leaving", "failed: SystemExit: no licence"),
-        ("lost", "has no attribute 'lost'"),
-    ],
-)
-def test_what_a_function_gives_is_refused_with_the_reason(
-    tmp_path: Path, module: Callable[[str], str], what: str, expected: str
-) -> None:
-    message, hint = fail(tmp_path, f"train_data: {module(what)}")
-    assert expected in message
-    assert hint
-
-
-def test_a_function_of_a_module_that_is_not_there_is_named(tmp_path: Path, module: Callable[[str], str]) -> None:
-    module("x")
-    assert "there is no module nowhere_to_be" in fail(tmp_path, "train_data: 'nowhere_to_be:found'")[0]
-
-
 def test_sets_of_another_kind_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("word " * 100)
     np.savez(tmp_path / "v.npz", x=np.ones((20, 16)), y=np.arange(20) % 2)
@@ -421,12 +323,12 @@ def test_headers_of_very_many_images_are_looked_at_in_part(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("kind", ["text", "tokens", "image_folder", "function"])
-def test_columns_where_there_are_none_are_refused(tmp_path: Path, module: Callable[[str], str], kind: str) -> None:
+def test_columns_where_there_are_none_are_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "t.txt").write_text("word " * 100)
     np.save(tmp_path / "t.npy", np.zeros(1000, np.uint16))
     for name in ("a", "b"):
         draw(tmp_path / "pictures" / name / "1.png")
-    name = {"text": "t.txt", "tokens": "t.npy", "image_folder": "pictures"}.get(kind) or module("arrays")
+    name = {"text": "t.txt", "tokens": "t.npy", "image_folder": "pictures"}.get(kind, "'no_such:function'")
     assert "data.columns does not act on" in fail(tmp_path, f"train_data: {name}, columns: {{targets: [y]}}")[0]
 
 

@@ -384,7 +384,9 @@ def _get_identity(parts: Parts, run: RunDir) -> dict[str, Any]:
     """Return what makes a training this one: with another value it would be another."""
     profile = parts.profile
     sets: Mapping[str, Any] = (run.find_json("data.json") or {}).get("sets", {})
+    stream = parts.data.train_sha256
     return {
+        **({"samples of the stream, sha256": stream} if stream else {}),
         "data": {name: _get_hashes(one) for name, one in sets.items()},
         "model": get_model_section(profile).model_dump(mode="json", exclude_defaults=True),
         "task": parts.task.kind,
