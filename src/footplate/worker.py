@@ -31,6 +31,8 @@ from footplate.profile.sections.model import BUILT_IN_ARCHITECTURES
 from footplate.record.exit_codes import CHECKPOINTED, CONFIG_ERROR, DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY
 from footplate.record.files import write_json
 from footplate.record.home import get_home
+from footplate.record.provenance import write_provenance
+from footplate.record.redact import Redactor, read_redactor
 from footplate.record.rundir import Attempt, RunDir
 from footplate.trainer.distributed.place import find_place
 from footplate.trainer.ending import leave_word, send_output_to_rank_log
@@ -107,35 +109,56 @@ def _train(arguments: list[str], interrupt: Interrupt) -> int:
     attempt = run.get_attempt(int(os.environ.get("FOOTPLATE_ATTEMPT", "1")))
     attempt.path.mkdir(parents=True, exist_ok=True)
     rank = find_place(profile).rank
-    stderr = send_output_to_rank_log(attempt, rank)
+    redactor = read_redactor(run)
+    if redactor is not None:
+        run = dataclasses.replace(run, clean=redactor.clean)
+    stderr = send_output_to_rank_log(attempt, rank, redacts=redactor is not None)
     try:
-        code, step = _train_attempt(run, attempt, profile, rank, interrupt)
+        code, step = _train_attempt(run, attempt, profile, rank, interrupt, redactor)
     except BaseException as error:
-        leave_word(attempt, rank, _get_code(error), error=error, step=None, stderr=stderr)
+        leave_word(attempt, rank, _get_code(error), error=error, step=None, stderr=stderr, redactor=redactor)
         raise
     leave_word(attempt, rank, code, step=step, stderr=stderr)
     return code
 
 
-def _train_attempt(run: RunDir, attempt: Attempt, profile: Profile, rank: int, interrupt: Interrupt) -> tuple[int, int]:
+def _train_attempt(
+    run: RunDir, attempt: Attempt, profile: Profile, rank: int, interrupt: Interrupt, redactor: Redactor | None
+) -> tuple[int, int]:
     """Train as one of the processes; return the exit code and the optimiser steps done."""
-    _start_logging(profile, rank)
+    _start_logging(profile, rank, redactor)
     data = _load_data(profile)
     if rank == 0:
         from footplate.data.fingerprint import fingerprint
 
         run.write_json("data.json", fingerprint(profile))
+        _write_provenance(run, profile, has_ended=False)
     with _torch_needed():
         from footplate.trainer.distributed.world import open_world
         from footplate.trainer.ranks import open_journal
         from footplate.trainer.training import train_model
-    with open_journal(attempt, rank) as journal, open_world(profile) as world:
+    with open_journal(attempt, rank, redactor) as journal, open_world(profile) as world:
         journal.event("data", found=list(data.found))
         result = train_model(profile, data, run, journal, interrupt, world)
+    if rank == 0:
+        _write_provenance(run, profile, has_ended=result["stopped_by"] != "preempted")
     if result["stopped_by"] == "preempted":
         return CHECKPOINTED, result["steps"]
     was_interrupted = result["stopped_by"] == "interrupted" or interrupt.reason == "interrupted"
     return INTERRUPTED if was_interrupted else DONE, result["steps"]
+
+
+def _write_provenance(run: RunDir, profile: Profile, *, has_ended: bool) -> None:
+    settings, pretrained = profile.compliance, profile.transfer_learning.pretrained_model_path
+    if not (settings.track_data_lineage or settings.track_model_provenance):
+        return
+    write_provenance(
+        run,
+        lineage=settings.track_data_lineage,
+        model=settings.track_model_provenance,
+        has_ended=has_ended,
+        pretrained=profile.base_dir / pretrained if pretrained else None,
+    )
 
 
 def _replay(arguments: list[str], _interrupt: Interrupt) -> int:
@@ -286,8 +309,8 @@ def _load_data(profile: Profile) -> LoadedData:
     return data
 
 
-def _start_logging(profile: Profile, rank: int = 0) -> None:
-    """Send the log to stdout, line by line, and that of the first process to the profile's file."""
+def _start_logging(profile: Profile, rank: int = 0, redactor: Redactor | None = None) -> None:
+    """Send the log to stdout, line by line, and that of the first process to the profile's file; cleaned if asked."""
     settings = profile.logging
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if settings.log_file is not None and rank == 0:
@@ -298,8 +321,22 @@ def _start_logging(profile: Profile, rank: int = 0) -> None:
         except OSError as error:
             raise InputError(f"logging.log_file: {file} cannot be written: {error.strerror}") from error
     logging.basicConfig(level=settings.console_log_level, format=settings.log_format, handlers=handlers, force=True)
+    if redactor is not None:
+        for handler in handlers:
+            handler.setFormatter(_CleanFormatter(settings.log_format, redactor))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+
+
+class _CleanFormatter(logging.Formatter):
+    """Cleans what is logged, tracebacks too: the file of `logging.log_file` gets it as the log does."""
+
+    def __init__(self, form: str | None, redactor: Redactor) -> None:
+        super().__init__(form)
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.clean_text(super().format(record))
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def test_verbs_about_runs_print_the_documented_keys(footplate: Footplate) -> Non
 
 
 def test_findings_and_errors_have_the_documented_keys(footplate: Footplate, profile: Path) -> None:
-    profile.write_text("compliance: {remove_pii: true}\ndata: {train_data: 'sklearn:iris'}\n", encoding="utf-8")
+    profile.write_text("federated: {privacy: {dp: true}}\ndata: {train_data: 'sklearn:iris'}\n", encoding="utf-8")
     findings = json.loads(footplate("validate", "--json", check=2).stdout)["findings"]
     assert set(findings[0]) == {"code", "severity", "path", "line", "message", "fix", "page"}
     error = json.loads(footplate("status", "no-such-run", "--json", check=2).stdout)["error"]

@@ -31,6 +31,8 @@ class Job:
     """Command that tells trackers what is recorded, beside the job and beyond its end; none when empty."""
     ship_grace_s: float
     """How long it may take, after the attempt has ended, to tell what is left; the rest is told by a later sync."""
+    redact: Mapping[str, Any]
+    """What personal data in its output are found by, before it reaches the log; empty: it stays as it is."""
     heartbeat_s: float
     stop_grace_s: float
     """How long it may take to end after it was asked to."""
@@ -55,6 +57,7 @@ class Job:
                 prelude_limit_s=float(value.get("prelude_limit_s", 15.0)),
                 shipper=[str(word) for word in value.get("shipper", [])],
                 ship_grace_s=float(value.get("ship_grace_s", 18.0)),
+                redact=dict(value.get("redact") or {}),
                 heartbeat_s=float(value.get("heartbeat_s", 5.0)),
                 stop_grace_s=float(value.get("stop_grace_s", 30.0)),
                 ignores_preemption=bool(value.get("ignores_preemption", False)),

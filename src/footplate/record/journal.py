@@ -24,6 +24,7 @@ from footplate.record.journal_reader import (
     read_journal,
     read_metrics,
 )
+from footplate.record.redact import Redactor
 
 __all__ = ["Entry", "Journal", "Point", "count_damaged", "read_events", "read_journal", "read_metrics"]
 
@@ -40,9 +41,13 @@ class Journal:
     is told by an event ``journal_dropped``.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the journal; a torn last line is closed so that the next entry starts on a line of its own."""
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+        """Open or make the journal; a torn last line is closed so that the next entry starts on a line of its own.
+
+        ``redactor`` cleans the texts of events, parameters and tables before they are written.
+        """
         self.path = Path(path)
+        self._redactor = redactor
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -74,15 +79,15 @@ class Journal:
         """Record that something happened; the fields stand beside ``name`` in the entry's data."""
         if taken := _RESERVED & fields.keys():
             raise InputError(f"event {name!r}: {', '.join(sorted(taken))} cannot be the name of a field")
-        self._append(_render("event", {"name": name, **fields}))
+        self._append(self._render("event", {"name": name, **fields}))
 
     def params(self, values: Mapping[str, object]) -> None:
         """Record what the run was set to."""
-        self._append(_render("params", {"values": values}))
+        self._append(self._render("params", {"values": values}))
 
     def table(self, name: str, step: int, value: object) -> None:
         """Record the data of a plot: a confusion matrix, a histogram."""
-        self._append(_render("table", {"name": name, "step": int(step), "value": value}))
+        self._append(self._render("table", {"name": name, "step": int(step), "value": value}))
 
     def rewind(self, step: int) -> None:
         """Say that the training goes on from this step: readers drop what was recorded beyond it."""
@@ -106,6 +111,10 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _render(self, kind: str, data: Mapping[str, object]) -> str:
+        plain = {key: _to_plain(value) for key, value in data.items()}
+        return _render(kind, plain if self._redactor is None else self._redactor.clean(plain))
 
     def _append(self, text: str) -> None:
         body = text.encode()
@@ -156,7 +165,7 @@ class Journal:
 def _render(kind: str, data: Mapping[str, object]) -> str:
     """Return an entry's JSON without its closing bracket, where the checksum goes."""
     head = {"t": round(time.time(), 6), "kind": kind}
-    return json.dumps(head | {key: _to_plain(value) for key, value in data.items()}, separators=(",", ":"))[:-1]
+    return json.dumps(head | dict(data), separators=(",", ":"))[:-1]
 
 
 def _to_plain(value: object) -> object:

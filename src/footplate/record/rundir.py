@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ class RunDir:
 
     path: Path
     """Absolute."""
+    clean: Callable[[Any], Any] | None = field(default=None, repr=False, compare=False)
+    """Takes personal data out of what ``write_json`` writes; None: it stays as it is."""
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunDir:
@@ -65,8 +68,8 @@ class RunDir:
         return self.path / "artifacts"
 
     def write_json(self, name: str, value: object) -> None:
-        """Write one of the run's JSON files in one step; RecordError when that fails."""
-        write_json(self.path / name, value)
+        """Write one of the run's JSON files in one step, cleaned if asked; RecordError when that fails."""
+        write_json(self.path / name, value if self.clean is None else self.clean(value))
 
     def read_json(self, name: str) -> Any:
         """Return the value of one of the run's JSON files; NotFoundError, or RecordError when damaged."""

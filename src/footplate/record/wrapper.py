@@ -31,9 +31,11 @@ from footplate.record.clock import get_utc_text
 from footplate.record.exit_files import RankExit, choose_exit, read_exits
 from footplate.record.job import Job, copy_job
 from footplate.record.journal_reader import find_last_step
+from footplate.record.log_filter import LogFilter
 from footplate.record.oom import find_oom_kills
 from footplate.record.process import catches, find_start_time, list_by_variables, list_family
 from footplate.record.receipt import Receipt, find_receipt, make_attempt, make_receipt, write_receipt
+from footplate.record.redact import Redactor
 from footplate.record.restart import End, Restarts
 from footplate.record.rundir import Attempt, RunDir
 from footplate.record.sidecars import Sidecars
@@ -88,6 +90,7 @@ class _Wrapper:
         self._child: subprocess.Popen[bytes] | None = None
         self._sidecars = Sidecars(attempt.path / "wrapper.log", self._note)
         self._shipper = Sidecars(attempt.path / "wrapper.log", self._note)
+        self._filter: LogFilter | None = None
         self._environment: dict[str, str] = {}
         self._kill_at: float | None = None
         self._asked_by: set[int] = set()
@@ -153,12 +156,16 @@ class _Wrapper:
         self._environment = environment
         # The job holds the log itself: what it prints is kept even when this process is killed.
         with open(self._attempt.log_path(), "ab") as log:
+            output = log.fileno()
+            if job.redact:
+                self._filter = LogFilter(self._attempt.job_path, self._attempt.log_path(), self._note)
+                output = self._filter.target
             try:
                 self._child = subprocess.Popen(
                     job.argv,
                     cwd=job.cwd,
-                    stdout=log,
-                    stderr=log,
+                    stdout=output,
+                    stderr=output,
                     env=environment,
                     start_new_session=True,
                     preexec_fn=_ignore_preemption if job.ignores_preemption else None,  # noqa: PLW1509  # no threads
@@ -167,9 +174,14 @@ class _Wrapper:
                 reason = getattr(error, "strerror", None) or str(error)
                 where = getattr(error, "filename", None) or (job.argv[0] if job.argv else "no command")
                 message = f"the command cannot be started: {where}: {reason}"
+                if job.redact:
+                    message = Redactor.from_json(job.redact).clean_text(message)
                 log.write(f"footplate: {message}\n".encode(errors="surrogateescape"))
                 busy = getattr(error, "errno", None) in {errno.EAGAIN, errno.ENOMEM}
                 return (Cause.platform if busy else Cause.config_error), message
+            finally:
+                if self._filter is not None:
+                    self._filter.close_target()
         self._save(pid=self._child.pid, pid_start=find_start_time(self._child.pid))
         for argv in job.sidecars:
             self._sidecars.start(argv, environment)
@@ -208,6 +220,8 @@ class _Wrapper:
             if now >= beat_at:
                 self._save(last_checkpoint=_find_last_checkpoint(self._run))
                 self._sidecars.check()
+                if self._filter is not None:
+                    self._filter.check()
                 self._shipper.revive(self._environment, holds_stop=True)
                 beat_at = now + job.heartbeat_s
             until = beat_at if self._kill_at is None else min(beat_at, self._kill_at)
@@ -277,6 +291,8 @@ class _Wrapper:
         code = self._child.wait()
         died_of = _name_signal(-code) if code < 0 else ""
         self._guard(lambda: self._end_leftovers(self._receipt.pid or 0))
+        if self._filter is not None:
+            self._guard(self._filter.finish)
         is_full = _is_disk_full(self._attempt.path)
         if is_full:
             self._notes.append("the disk of the run directory is full: what was written last may be missing")

@@ -26,6 +26,7 @@ from footplate.record.environment import capture_environment
 from footplate.record.journal_reader import Entry
 from footplate.record.process import get_host
 from footplate.record.receipt import find_receipt, make_receipt, write_receipt
+from footplate.record.redact import Redactor
 from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import Attempt, RunDir
@@ -78,6 +79,8 @@ class JobSpec:
     sidecar_interval_s: float | None = 10.0
     """Seconds between two looks at the machine; None for none."""
     sampler_without: tuple[str, ...] = ()
+    redact: Mapping[str, object] = field(default_factory=dict)
+    """What personal data are found by, which are then taken out of all that is written; empty: nothing is."""
     trackers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Trackers that the run is shipped to: name → settings; secrets are references."""
     heartbeat_s: float = 5.0
@@ -244,10 +247,11 @@ def _fill_and_start(
     notes = _index(run, info)
     if job.profile_yaml:
         (run.path / "profile.yaml").write_text(job.profile_yaml, encoding="utf-8")
+    clean = Redactor.from_json(job.redact).clean if job.redact else dict
     if job.plan:
-        run.write_json("plan.json", dict(job.plan))
+        run.write_json("plan.json", clean(job.plan))
     placed = place_code(run, job)
-    run.write_json("env.json", environment_capture.get())
+    run.write_json("env.json", clean(environment_capture.get()))
     run.write_json(str(attempt.job_path.relative_to(run.path)), _make_job(run, attempt, job, placed.cwd))
     process = early.start_wrapper(run, attempt, environment, with_stdin=job.kind == "exec")
     return Launched(run=run, attempt=attempt, process=process, notes=(*placed.notes, *notes))
@@ -303,6 +307,7 @@ def _make_job(run: RunDir, attempt: Attempt, job: JobSpec, cwd: Path) -> dict[st
         "restart": None if job.restart is None else job.restart.to_json(),
         "resume_args": list(job.resume_args),
         **make_shipping(run, job.kind, job.trackers),
+        "redact": dict(job.redact),
         # The wrapper does not need these; a rerun does. References to secrets stay references.
         "env": dict(job.env),
         "sidecar_interval_s": job.sidecar_interval_s,

@@ -5,6 +5,7 @@ Pure: nothing is run, opened or asked here. ``runs.inspect`` gathered the facts,
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +23,22 @@ from footplate.profile.mesh import get_declared_mesh, get_num_processes
 from footplate.profile.model import Profile
 from footplate.profile.size import MemoryEstimate, estimate_memory
 from footplate.quantities import format_count
+from footplate.record.redact import Redactor
 from footplate.record.restart import RestartPolicy
 from footplate.runs.launch import JobSpec
 from footplate.runs.plan_text import render_plan, wrap
 from footplate.runs.verdict import Verdict, get_verdict
 
-__all__ = ["Measurement", "Plan", "get_command", "get_num_started", "get_restart", "get_worker_command", "plan"]
+__all__ = [
+    "Measurement",
+    "Plan",
+    "get_command",
+    "get_num_started",
+    "get_redact",
+    "get_restart",
+    "get_worker_command",
+    "plan",
+]
 
 _BYTES_PER_WEIGHT = 4  # weights are kept in float32 whatever precision they are trained in
 _NUM_WEIGHT_FILES = 2  # the best and the last
@@ -136,6 +147,7 @@ class Plan:
             sidecar_interval_s=monitoring.health_check_interval,
             sampler_without=tuple(name for name, wanted in left_out.items() if not wanted),
             trackers=get_trackers(self.profile),
+            redact=get_redact(self.profile),
             num_processes=get_num_started(self.profile),
             restart=get_restart(self.profile),
             resume_args=self.profile.entrypoint.resume_args,
@@ -262,6 +274,20 @@ def get_trackers(profile: Profile) -> dict[str, dict[str, object]]:
     if profile.logging.wandb.enabled:
         chosen["wandb"] = profile.logging.wandb
     return {name: section.model_dump(mode="json", exclude={"enabled"}) for name, section in chosen.items()}
+
+
+def get_redact(profile: Profile) -> dict[str, object]:
+    """Return what the texts of a run are cleaned by; empty where that is not asked for."""
+    settings = profile.compliance
+    if not (settings.anonymize_logs or settings.remove_pii):
+        return {}
+    author = re.sub(r"<[^>]*>|\S+@\S+", "", profile.metadata.author)
+    names = [name.strip() for name in re.split(r"[,;&]|\band\b", author)]
+    names += [name.split()[-1] for name in names if " " in name]  # a family name stands alone in many a log
+    redactor = Redactor(
+        anonymize=settings.anonymize_logs, pii=settings.remove_pii, names=(*names, *settings.known_names)
+    )
+    return redactor.to_json()
 
 
 def _get_name(profile: Profile) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from footplate.errors import FootplateError, InputError, NotFoundError, RecordError
 from footplate.quantities import format_count
 from footplate.record.files import link_or_copy
+from footplate.record.redact import read_redactor
 from footplate.record.restart import RestartPolicy
 from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
@@ -94,7 +95,7 @@ def compare_data(
             continue
         if old_set.get("version") != new_set.get("version"):
             changes[f"{old_set['source']} ({old_set.get('version')} → {new_set.get('version')})"] = None
-        old, new = _list_files(old_set, base_before), _list_files(new_set, base_now)
+        old, new = _list_files(old_set, base_before), _list_files(new_set, base_now, base_before)
         for name in sorted({*old, *new}):
             if name not in new or name not in old:
                 changes[f"{name} ({'gone' if name in old else 'new'})"] = None
@@ -105,12 +106,12 @@ def compare_data(
     return tuple(changes)
 
 
-def _list_files(data_set: Mapping[str, Any], base: Path) -> dict[str, Mapping[str, Any]]:
-    """Return the files of a set by their path from the base directory; a file elsewhere by its whole path."""
+def _list_files(data_set: Mapping[str, Any], *bases: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the files of a set by their path from a base directory; a file elsewhere by its whole path."""
     files = {}
     for file in data_set.get("files") or ():
         path = Path(file["path"])
-        for folder in (base, Path(os.path.realpath(base))):
+        for folder in (*bases, *(Path(os.path.realpath(base)) for base in bases)):
             if path.is_relative_to(folder):
                 path = path.relative_to(folder)
                 break
@@ -153,6 +154,7 @@ def _make_job(run: RunDir, info: RunInfo, extra_args: Sequence[str]) -> JobSpec:
         plan=run.find_json("plan.json") or {},
         sidecar_interval_s=recorded.get("sidecar_interval_s", 10.0),
         sampler_without=tuple(recorded.get("sampler_without", ())),
+        redact=recorded.get("redact") or {},
         trackers=read_settings(run),
         num_processes=recorded.get("num_processes", 1),
         restart=None if recorded.get("restart") is None else RestartPolicy.from_json(recorded["restart"]),
@@ -245,5 +247,11 @@ def _find_changed_data(source: RunDir, job: JobSpec, cwd: Path) -> list[str]:
     except OSError as error:
         return [f"whether the data changed since is not known: {error}"]
     base_before = Path(read_job(source).get("cwd", "."))
+    if (redactor := read_redactor(source)) is not None:  # what is recorded was cleaned
+        now, cwd, base_before = (
+            redactor.clean(now),
+            Path(redactor.clean_text(str(cwd))),
+            Path(redactor.clean_text(str(base_before))),
+        )
     changes = compare_data(before, now, base_before=base_before, base_now=cwd)
     return [f"data changed since: {join_names(changes)}"] if changes else []

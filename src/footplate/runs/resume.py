@@ -209,11 +209,12 @@ def _make_job(run: RunDir, info: RunInfo, cwd: Path, profile: Profile | None) ->
     job: dict[str, Any] = {**read_job(run), "cwd": str(cwd)}
     argv = info.argv
     if profile is not None:
-        from footplate.runs.plan import get_command, get_num_started, get_restart, get_trackers
+        from footplate.runs.plan import get_command, get_num_started, get_redact, get_restart, get_trackers
 
         argv = get_command(profile)  # with this Python, which has Footplate; the recorded one may be gone
         job["num_processes"] = get_num_started(profile)
         job |= make_shipping(run, info.kind, get_trackers(profile), read_settings(run))
+        job["redact"] = get_redact(profile)
         job["restart"] = get_restart(profile).to_json() if job.get("restart") is not None else None
     words = [str(run.path) if word == RUN_DIR_TOKEN else word for word in argv]
     job["argv"] = [*words, *job.get("resume_args", [])]

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from footplate.record.redact import read_redactor
 from footplate.record.rundir import RunDir
 
 __all__ = ["flatten", "read_params", "read_profile_values"]
@@ -18,14 +19,20 @@ def read_params(run: RunDir) -> dict[str, Any]:
 
 
 def read_profile_values(run: RunDir) -> Mapping[str, Any]:
-    """Return the resolved profile as nested mappings; empty where there is none that can be read."""
+    """Return the resolved profile as nested mappings; empty where there is none that can be read.
+
+    Personal data are left out of it where the profile asks for that.
+    """
     try:
         text = (run.path / "profile.yaml").read_text(encoding="utf-8", errors="replace")
         loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
         value = yaml.load(text, Loader=loader)  # noqa: S506  # a safe loader, either way
     except (OSError, yaml.YAMLError):
         return {}
-    return value if isinstance(value, Mapping) else {}
+    if not isinstance(value, Mapping):
+        return {}
+    redactor = read_redactor(run)
+    return value if redactor is None else redactor.clean(value)
 
 
 def flatten(values: Mapping[str, Any], front: str = "") -> dict[str, Any]:

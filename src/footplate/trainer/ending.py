@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from footplate.errors import FootplateError, RecordError
 from footplate.record.exit_files import write_exit
+from footplate.record.log_filter import start_filter
+from footplate.record.redact import Redactor
 from footplate.record.rundir import Attempt
 
 __all__ = ["leave_word", "note_step", "send_output_to_rank_log"]
@@ -16,17 +18,22 @@ __all__ = ["leave_word", "note_step", "send_output_to_rank_log"]
 _NOTE = "after step "
 
 
-def send_output_to_rank_log(attempt: Attempt, rank: int) -> int | None:
+def send_output_to_rank_log(attempt: Attempt, rank: int, *, redacts: bool = False) -> int | None:
     """Send all that this process prints to its own log; return the number of the file that was stderr before.
 
-    The first process keeps what it has, the log of the run: None.
+    The first process keeps what it has, the log of the run: None. ``redacts``: it is cleaned on its way.
     """
     if rank == 0:
         return None
     sys.stdout.flush()
     sys.stderr.flush()
     before = os.dup(2)
-    log = os.open(attempt.log_path(rank), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if redacts:
+        source, log = os.pipe()
+        start_filter(attempt.job_path, attempt.log_path(rank), source)
+        os.close(source)
+    else:
+        log = os.open(attempt.log_path(rank), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for number in (1, 2):
         os.dup2(log, number)
     os.close(log)
@@ -39,10 +46,19 @@ def note_step(error: Exception, step: int) -> None:
 
 
 def leave_word(
-    attempt: Attempt, rank: int, code: int, *, error: BaseException | None = None, step: int | None, stderr: int | None
+    attempt: Attempt,
+    rank: int,
+    code: int,
+    *,
+    error: BaseException | None = None,
+    step: int | None,
+    stderr: int | None,
+    redactor: Redactor | None = None,
 ) -> None:
     """Write with what code and why this process ends; a process with a log of its own says it in the main one too."""
     reason = "" if error is None else _describe(error)
+    if redactor is not None:
+        reason = redactor.clean_text(reason)
     with suppress(RecordError):  # a full disk: the exit code says it
         write_exit(attempt, rank, code, reason=reason, step=_find_step(error) if step is None else step)
     if stderr is not None and error is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from footplate.record.journal import Journal
+from footplate.record.redact import Redactor
 from footplate.record.rundir import Attempt
 from footplate.trainer.assemble import Parts
 from footplate.trainer.distributed.agreement import Agreement
@@ -35,8 +36,8 @@ _log = logging.getLogger("footplate")
 class RankJournal(Journal):
     """The journal of a process that is not the first: it takes only what is named after the process."""
 
-    def __init__(self, path: Path, rank: int) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, rank: int, redactor: Redactor | None = None) -> None:
+        super().__init__(path, redactor)
         self._prefix = f"rank{rank}/"
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -55,10 +56,10 @@ class RankJournal(Journal):
         """Record nothing: the first process does."""
 
 
-def open_journal(attempt: Attempt, rank: int) -> Journal:
-    """Return the journal of a process: the run's for the first one."""
+def open_journal(attempt: Attempt, rank: int, redactor: Redactor | None = None) -> Journal:
+    """Return the journal of a process, the run's for the first one; ``redactor`` cleans what is written."""
     path = attempt.journal_path(f"rank{rank}")
-    return RankJournal(path, rank) if rank else Journal(path)
+    return RankJournal(path, rank, redactor) if rank else Journal(path, redactor)
 
 
 class _ForwardClock:

@@ -63,7 +63,7 @@ def test_errors_of_the_lint_stop_it_before_anything_is_made(footplate: Footplate
 
 def test_an_allowed_error_passes_and_the_run_keeps_that(footplate: Footplate) -> None:
     Path("job.py").write_text("print('ok')\n")
-    Path("footplate.yaml").write_text(OWN_SCRIPT + "compliance: {remove_pii: true}\n")
+    Path("footplate.yaml").write_text(OWN_SCRIPT + "federated: {privacy: {dp: true}}\n")
     assert "inactive" in footplate("train", check=2).stderr
     done = footplate("train", "--allow", "inactive", check=0)
     assert "allowed error (inactive" in done.stderr

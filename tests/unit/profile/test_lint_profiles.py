@@ -117,13 +117,6 @@ def test_the_cluster_profile_on_a_machine_without_gpus() -> None:
         assert numbers in finding.message
 
 
-def test_protections_that_are_not_on_stop_both_profiles() -> None:
-    for file in (HPC, EMBEDDED):
-        result = lint(load_profile(file), _facts())
-        stopped = {f.path for f in result.errors if f.code == "inactive"}
-        assert "compliance.track_data_lineage" in stopped
-
-
 def test_the_embedded_profile_has_its_own_faults_and_no_others() -> None:
     found = {(f.code, f.path) for f in _lint(EMBEDDED, _facts(gpus=1)) if f.severity is not Severity.advice}
     assert found == {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from footplate.errors import RecordError
+from footplate.record.redact import Redactor, read_redactor
 from footplate.record.rundir import RunDir
 from footplate.tracking.charts.chart import Chart
 from footplate.tracking.charts.svg import render_svg
@@ -43,6 +45,8 @@ def render_report(run: RunDir, form: Format = "markdown", plots: Path | None = N
     """Return the page as it is written to a file; the charts of markdown go to the folder ``plots``."""
     seen = read_run(run)
     blocks = describe_run(seen)
+    if (redactor := read_redactor(run)) is not None:
+        blocks = [_clean(block, redactor) for block in blocks]
     if form == "html":
         return render_html(seen, blocks).encode()
     if form == "pdf":
@@ -60,3 +64,14 @@ def render_report(run: RunDir, form: Format = "markdown", plots: Path | None = N
         return f"{folder.name}/{placed[-1]}"
 
     return render_markdown(blocks, place).encode()
+
+
+def _clean(value: Any, redactor: Redactor) -> Any:
+    """Return a block with the texts in it cleaned."""
+    if isinstance(value, (str, dict)):
+        return redactor.clean(value)
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_clean(item, redactor) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _clean(getattr(value, one.name), redactor) for one in fields(value)})
+    return value

@@ -45,7 +45,17 @@ _UNSAID = re.compile(r"[^\w./: -]")
 _SET_EXPERIMENT = re.compile(r"\bset_experiment\(\s*(?:experiment_name\s*=\s*)?([\"'])([^\"']+)\1")
 _MAX_SOURCE_BYTES = 1_000_000
 _RUN_TAG = "footplate.run_id"
-_PAGES = ("report.md", "report.html", "report.pdf", "profile.yaml", "plan.json", "result.json", "data.json", "env.json")
+_PAGES = (
+    "report.md",
+    "report.html",
+    "report.pdf",
+    "profile.yaml",
+    "plan.json",
+    "result.json",
+    "data.json",
+    "env.json",
+    "provenance.json",
+)
 _IMPORT_LOCK = threading.Lock()
 # A call of MLflow would else wait for seven times two minutes.
 _LIMITS = {
@@ -116,13 +126,16 @@ class MLflowShipper:
             return
         run = self._context.run
         tags = {"footplate.state": str(status.state), "footplate.cause": str(status.cause or "")}
-        tags |= {"footplate.attempts": str(status.attempt), "footplate.evidence": "; ".join(status.evidence)}
+        tags |= {
+            "footplate.attempts": str(status.attempt),
+            "footplate.evidence": self._context.clean_text("; ".join(status.evidence)),
+        }
         self._set_tags(tags)
         for path, folder in _list_files(run):
             if path.stat().st_size > _MAX_ARTIFACT_BYTES:
                 self._say(f"{path} is larger than {_MAX_ARTIFACT_BYTES:,} bytes: it stays in the run directory only")
                 continue
-            self._client.log_artifact(self._id, str(path), folder or None)
+            self._client.log_artifact(self._id, str(self._context.clean_file(path)), folder or None)
         if events := read_events(run):
             lines = [json.dumps({"t": one.time, **one.data}, ensure_ascii=False) for one in events]
             self._client.log_text(self._id, "\n".join(lines) + "\n", "events.jsonl")
@@ -182,13 +195,14 @@ class MLflowShipper:
         assert self._context is not None
         info = self._context.info
         code = self._context.run.find_json("code.json") or {}
+        place = self._context.clean_text(str(self._context.run.path))
         tags = {
-            "mlflow.source.name": " ".join(info.argv).replace("{run_dir}", str(self._context.run.path)),
+            "mlflow.source.name": " ".join(info.argv).replace("{run_dir}", place),
             "mlflow.source.type": "LOCAL",
             "mlflow.user": info.user,
             "mlflow.source.git.commit": code.get("git_commit", ""),
             _RUN_TAG: info.id,
-            "footplate.run_dir": str(self._context.run.path),
+            "footplate.run_dir": place,
             "footplate.host": info.host,
             "footplate.version": info.version,
             "footplate.code": code.get("tree_hash", ""),
@@ -268,7 +282,7 @@ def _find_uri(context: Context) -> str:
     if not uri:
         uri = "sqlite:///mlflow.db"
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        uri = f"sqlite:///{Path(context.info.cwd, uri.removeprefix('sqlite:///'))}"
+        uri = f"sqlite:///{Path(context.cwd, uri.removeprefix('sqlite:///'))}"
     return uri
 
 

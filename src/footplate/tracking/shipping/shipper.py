@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from footplate.errors import InputError, MissingExtraError
 from footplate.record.journal_reader import Entry
-from footplate.record.run_info import RunInfo
+from footplate.record.redact import Redactor
+from footplate.record.run_info import RunInfo, read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status
 
@@ -23,6 +25,8 @@ SHIPPERS = {
 }
 """Name, which is that of the section under ``logging``, → where the class lies; entry points of the group
 ``footplate.shippers`` add to it."""
+_EXACT_FILES = frozenset({"profile.yaml"})
+"""Of the files that trackers are given, those that are kept as they are because a rerun needs them."""
 EXTRAS = {
     "mlflow": "mlflow",
     "sqlalchemy": "mlflow",
@@ -57,6 +61,27 @@ class Context:
     one, all is told from the start."""
     note: Callable[[str], None]
     """Writes a line to ``shipping/log.txt``: what the tracker could not take as it was."""
+    redactor: Redactor | None = None
+    """Cleans the texts that are told; ``info`` and the records are clean already, as are the files of the run but for
+    its profile (``clean_file``)."""
+
+    @property
+    def cwd(self) -> Path:
+        """The directory of the job, which relative places of the settings start from."""
+        return Path(read_run_info(self.run).cwd)
+
+    def clean_text(self, text: str) -> str:
+        """Return a text as the tracker may be told it."""
+        return text if self.redactor is None else self.redactor.clean_text(text)
+
+    def clean_file(self, path: Path) -> Path:
+        """Return a file as the tracker may be given it: itself, or a cleaned copy under the same name."""
+        if self.redactor is None or path.name not in _EXACT_FILES or path.parent != self.run.path:
+            return path
+        copy = self.run.path / "shipping" / "cleaned" / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(self.redactor.clean_text(path.read_text(encoding="utf-8")), encoding="utf-8")
+        return copy
 
 
 class Shipper(Protocol):

@@ -42,7 +42,7 @@ class TensorBoardShipper:
         import tensorboard.compat.proto.event_pb2  # noqa: F401  # that it is missing is told at once
 
         given = str(context.settings.get("log_dir") or "")
-        self._folder = Path(context.info.cwd, given, context.info.id) if given else context.run.path / "tensorboard"
+        self._folder = Path(context.cwd, given, context.info.id) if given else context.run.path / "tensorboard"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._with_histograms = bool(context.settings.get("log_histograms"))
         self._with_images = bool(context.settings.get("log_images"))

@@ -174,13 +174,16 @@ class WandBShipper:
         """Put the artifacts beside the log, as further names of the same files where that works; return their paths."""
         run, target = self._get_context().run, self._folder / "files"
         wanted = {one["path"]: run.artifacts / one["path"] for one in run.find_json("artifacts.json") or ()}
-        wanted |= {f"footplate/{name}": run.path / name for name in ("profile.yaml", "result.json", "plan.json")}
+        wanted |= {
+            f"footplate/{name}": run.path / name
+            for name in ("profile.yaml", "result.json", "plan.json", "provenance.json")
+        }
         found = []
         for path, file in wanted.items():
             if file.is_file():
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).unlink(missing_ok=True)
-                link_or_copy(file, target / path)
+                link_or_copy(self._get_context().clean_file(file), target / path)
                 found.append(path)
         return found
 

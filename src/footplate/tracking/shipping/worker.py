@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from footplate.errors import FootplateError
 from footplate.profile.secrets import resolve_secret
 from footplate.record.clock import get_utc_text
+from footplate.record.redact import read_redactor
 from footplate.record.run_info import read_run_info
 from footplate.record.rundir import RunDir
 from footplate.record.state import RunState, Status, get_status
@@ -37,6 +38,7 @@ class Delivery:
     def __init__(self, run: RunDir, name: str, note: Callable[[str], None]) -> None:
         self._run, self._name, self._note = run, name, note
         self._log = Logbook.read(run, name)
+        self._redactor = read_redactor(run)
         self._shipper: Shipper | None = None
         self._stream = Stream(run, {})
         self._failures = 0
@@ -75,9 +77,11 @@ class Delivery:
                 key: resolve_secret(value, key=f"logging.{self._name}.{key}") if isinstance(value, str) else value
                 for key, value in read_settings(self._run).get(self._name, {}).items()
             }
+            info = read_run_info(self._run)
             context = Context(
                 run=self._run,
-                info=read_run_info(self._run),
+                info=info if self._redactor is None else self._redactor.clean_info(info),
+                redactor=self._redactor,
                 settings=settings,
                 memory=self._log.memory,
                 note=lambda text: self._note(f"{self._name}: {text}"),
