@@ -273,6 +273,8 @@ def get_trackers(profile: Profile) -> dict[str, dict[str, object]]:
         chosen["tensorboard"] = profile.logging.tensorboard
     if profile.logging.wandb.enabled:
         chosen["wandb"] = profile.logging.wandb
+    if profile.monitoring.alerts.enabled:
+        chosen["alerts"] = profile.monitoring.alerts
     return {name: section.model_dump(mode="json", exclude={"enabled"}) for name, section in chosen.items()}
 
 

@@ -36,7 +36,7 @@ def find(text: str) -> list[tuple[str, str, int]]:
         ("monitoring: {alerts: {enabled: false, email: a@example.org}}", []),
         (
             "monitoring: {alerts: {enabled: true, email: a@example.org}}",
-            [("warning", "monitoring.alerts.enabled", 1)],
+            [],
         ),
         ("transfer_learning: {strategy: frozen}", []),
         ("validation: {metrics: [loss, perplexity]}", []),

@@ -98,6 +98,29 @@ def check_tracker(profile: Profile, facts: Facts) -> Iterator[Hit]:
             )
 
 
+def check_alerts(profile: Profile, _: Facts) -> Iterator[Hit]:
+    """Alerts are switched on, but nobody is told, or never of the cost.
+
+    To mend it, name an address or a webhook; of the cost is told where both `max_cost` and `price_per_hour` are set.
+    """
+    alerts = profile.monitoring.alerts
+    if not alerts.enabled:
+        return
+    if not (alerts.email or alerts.slack_webhook or alerts.webhook):
+        yield Hit(
+            path="monitoring.alerts.enabled",
+            message="alerts are on, and there is nobody to tell",
+            fix="set monitoring.alerts.email, slack_webhook or webhook, or enabled: false",
+        )
+    if alerts.max_cost is not None and alerts.price_per_hour is None:
+        yield Hit(
+            path="monitoring.alerts.max_cost",
+            message="the cost is not known without a price",
+            fix="set monitoring.alerts.price_per_hour",
+            severity=Severity.warning,
+        )
+
+
 def _parse(version: str) -> tuple[int, ...] | None:
     """Return the numbers of ``2.6.0+cu126`` as (2, 6, 0); None for what is no plain version."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version)
@@ -120,6 +143,13 @@ RULES = (
         check=check_version,
         needs=("versions",),
         keys=tuple(f"environment.{name}" for name in _NAMES),
+    ),
+    Rule(
+        code="alerts-untold",
+        title="Alerts that nobody is told",
+        severity=Severity.error,
+        check=check_alerts,
+        keys=("monitoring.alerts.enabled", "monitoring.alerts.max_cost"),
     ),
     Rule(
         code="tracker-missing",

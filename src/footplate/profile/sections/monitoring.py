@@ -6,20 +6,29 @@ from footplate.profile.fields import Seconds, Section, Text, key
 
 __all__ = ["Alerts", "Monitoring"]
 
-_ALERTS = "alerts are not built yet"
-
 
 class Alerts(Section):
-    """Who is told when something goes wrong."""
+    """Who is told when something goes wrong, of each kind at most every quarter of an hour.
 
-    enabled: bool = key(False, inactive=_ALERTS)
+    Told are stalls, losses that are no number or diverge, heat, clocks held down, little disk or memory, cost, and a
+    failed end.
+    """
+
+    enabled: bool = key(False)
     """Switches them on."""
-    email: Text = key("", inactive=_ALERTS)
-    """Address mail is sent to."""
-    slack_webhook: Text = key("", inactive=_ALERTS)
-    """Slack webhook, as a reference: `${env:SLACK_WEBHOOK}`."""
-    webhook: Text = key("", inactive=_ALERTS)
-    """Any webhook, as a reference."""
+    email: Text = key("")
+    """Address that mail is sent to; several with commas between them."""
+    smtp_url: Text = key("")
+    """Mail server, as a reference such as `${env:SMTP_URL}` to `smtps://user:password@host:465`; empty = the variable
+    FOOTPLATE_SMTP_URL, else port 25 of this machine."""
+    slack_webhook: Text = key("")
+    """Slack-compatible webhook, as a reference: `${env:SLACK_WEBHOOK}`."""
+    webhook: Text = key("")
+    """Any webhook, as a reference: it gets JSON."""
+    price_per_hour: float | None = key(None, ge=0)
+    """What an hour of the run costs, for `max_cost`."""
+    max_cost: float | None = key(None, gt=0)
+    """Cost above which is told, from the launch on, in the currency of `price_per_hour`."""
 
 
 class Monitoring(Section):

@@ -19,12 +19,13 @@ from footplate.record.state import Status
 __all__ = ["EXTRAS", "SHIPPERS", "Context", "Joinable", "Record", "Shipper", "make_shipper"]
 
 SHIPPERS = {
+    "alerts": "footplate.tracking.shipping.alerts:AlertsShipper",
     "mlflow": "footplate.tracking.shipping.mlflow:MLflowShipper",
     "tensorboard": "footplate.tracking.shipping.tensorboard:TensorBoardShipper",
     "wandb": "footplate.tracking.shipping.wandb:WandBShipper",
 }
-"""Name, which is that of the section under ``logging``, → where the class lies; entry points of the group
-``footplate.shippers`` add to it."""
+"""Name, that of its section in the profile, → where the class lies; entry points of the group ``footplate.shippers``
+add to it."""
 _EXACT_FILES = frozenset({"profile.yaml"})
 """Of the files that trackers are given, those that are kept as they are because a rerun needs them."""
 EXTRAS = {
@@ -54,7 +55,7 @@ class Context:
     run: RunDir
     info: RunInfo
     settings: Mapping[str, Any]
-    """Its section of the profile's ``logging``, secrets resolved."""
+    """Its section of the profile, secrets resolved."""
     memory: dict[str, Any]
     """What it wants to know again after a restart: JSON, written down together with the position in the journals
     after ``open`` and after each ``ship``; no secrets. Under ``place`` it says whom it tells: when that becomes another

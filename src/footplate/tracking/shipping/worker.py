@@ -21,6 +21,7 @@ from footplate.tracking.shipping.stream import Stream
 __all__ = ["Delivery"]
 
 _POLL_S = 1.0
+_SECTIONS = {"alerts": "monitoring"}
 _MAX_VALUES = 10_000
 """Values of metrics in one batch: it bounds memory, and what is told twice after a kill."""
 _FEW = 1000
@@ -73,8 +74,9 @@ class Delivery:
         """Connect, if that is not done yet, and return where people can look at it."""
         if self._shipper is None:
             shipper = make_shipper(self._name)
+            section = f"{_SECTIONS.get(self._name, 'logging')}.{self._name}"
             settings = {
-                key: resolve_secret(value, key=f"logging.{self._name}.{key}") if isinstance(value, str) else value
+                key: resolve_secret(value, key=f"{section}.{key}") if isinstance(value, str) else value
                 for key, value in read_settings(self._run).get(self._name, {}).items()
             }
             info = read_run_info(self._run)
