@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "best": ("footplate.cli.best:command", "Name the best run of an experiment"),
     "report": ("footplate.cli.report:command", "Show the report of a run"),
     "sync": ("footplate.cli.sync:command", "Tell trackers what they have not been told yet"),
+    "import": ("footplate.cli.import_runs:command", "Bring runs of MLflow here, as runs like all others"),
     "rm": ("footplate.cli.rm:command", "Remove runs and their directories"),
     "completion": ("footplate.cli.completion:command", "Print the completion script of your shell"),
 }
@@ -53,7 +54,7 @@ PURPOSES: dict[str, tuple[str, ...]] = {
     "Do": ("train", "run", "resume", "rerun"),
     "See": ("runs", "status", "logs", "report", "compare", "best", "sync"),
     "Prove": ("drill", "replay"),
-    "Tidy": ("rm", "completion"),
+    "Tidy": ("import", "rm", "completion"),
 }
 
 _COMPLETE_VARIABLE = "_FOOTPLATE_COMPLETE"

@@ -14,6 +14,7 @@ from footplate.record.journal_reader import Point, read_metrics
 from footplate.record.rundir import RunDir
 from footplate.record.state import Status, get_status
 from footplate.runs.compare import Comparison, compare
+from footplate.runs.import_mlflow import Imported, import_mlflow
 from footplate.runs.inspect import inspect
 from footplate.runs.launch import Launched, follow, launch
 from footplate.runs.measure import measure
@@ -132,6 +133,13 @@ class Client:
             runs = [RunDir(path=stored.path) for stored in store.list() if stored.exists]
         condition = parse_query(where, now=time.time())
         return select([summarize(run) for run in runs], condition, sort=sort, descending=descending).summaries
+
+    def import_mlflow(
+        self, uri: str, *, experiments: Sequence[str] = (), output_dir: Path | None = None, with_artifacts: bool = False
+    ) -> Sequence[Imported]:
+        """Bring runs of MLflow here, as run directories; those that are here already are left as they are."""
+        folder = output_dir or Path("runs")
+        return list(import_mlflow(uri, folder.resolve(), experiments=experiments, with_artifacts=with_artifacts))
 
     def report(self, run: RunDir, *, form: Format = "markdown", path: Path | None = None) -> Path:
         """Write the page about a run anew, as markdown, HTML or PDF, and return its path."""

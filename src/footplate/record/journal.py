@@ -26,7 +26,7 @@ from footplate.record.journal_reader import (
 )
 from footplate.record.redact import Redactor
 
-__all__ = ["Entry", "Journal", "Point", "count_damaged", "read_events", "read_journal", "read_metrics"]
+__all__ = ["Entry", "Journal", "Point", "count_damaged", "format_entry", "read_events", "read_journal", "read_metrics"]
 
 _MAX_WAITING_BYTES = 8_000_000
 _MAX_NAMES = 10_000
@@ -117,8 +117,7 @@ class Journal:
         return _render(kind, plain if self._redactor is None else self._redactor.clean(plain))
 
     def _append(self, text: str) -> None:
-        body = text.encode()
-        line = b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+        line = _seal(text)
         with self._lock:
             if self._fd < 0:
                 raise RecordError(f"{self.path}: the journal is closed")
@@ -143,8 +142,7 @@ class Journal:
             self._write(self._waiting[0])
             self._waiting_bytes -= len(self._waiting.popleft())
         if self._dropped:
-            body = _render("event", {"name": "journal_dropped", "num_entries": self._dropped}).encode()
-            self._write(b'%b,"crc":"%08x"}\n' % (body, crc32(body)))
+            self._write(_seal(_render("event", {"name": "journal_dropped", "num_entries": self._dropped})))
             self._dropped = 0
 
     def _keep(self, line: bytes) -> None:
@@ -162,9 +160,19 @@ class Journal:
         return key
 
 
-def _render(kind: str, data: Mapping[str, object]) -> str:
+def format_entry(kind: str, data: Mapping[str, object], *, at: float) -> bytes:
+    """Return an entry as a line of a journal, of something that was recorded elsewhere, ``at`` seconds since 1970."""
+    return _seal(_render(kind, {key: _to_plain(value) for key, value in data.items()}, at))
+
+
+def _seal(text: str) -> bytes:
+    body = text.encode()
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def _render(kind: str, data: Mapping[str, object], at: float | None = None) -> str:
     """Return an entry's JSON without its closing bracket, where the checksum goes."""
-    head = {"t": round(time.time(), 6), "kind": kind}
+    head = {"t": round(time.time() if at is None else at, 6), "kind": kind}
     return json.dumps(head | dict(data), separators=(",", ":"))[:-1]
 
 

@@ -100,6 +100,15 @@ def read_tables(run: RunDir) -> dict[str, Any]:
     return {entry.data["name"]: entry.data["value"] for _, entry in _read_run(run) if entry.kind == "table"}
 
 
+def read_logged_params(run: RunDir) -> dict[str, Any]:
+    """Return the parameters that a run has logged, over all attempts; the last value of a name counts."""
+    values: dict[str, Any] = {}
+    for _, entry in _read_run(run):
+        if entry.kind == "params":
+            values |= entry.data["values"]
+    return values
+
+
 def read_last_events(attempt: Attempt, source: str = "rank0", num_bytes: int = 65_536) -> list[Entry]:
     """Return the events among the last bytes of a journal, in their order."""
     path = attempt.journal_path(source)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from footplate.record.journal_reader import read_logged_params
 from footplate.record.redact import read_redactor
 from footplate.record.rundir import RunDir
 
@@ -14,8 +15,9 @@ __all__ = ["flatten", "read_params", "read_profile_values"]
 
 
 def read_params(run: RunDir) -> dict[str, Any]:
-    """Return the keys of the resolved profile, such as ``training.learning_rate``; none where there is no profile."""
-    return flatten(read_profile_values(run))
+    """Return the keys of the resolved profile, such as ``training.learning_rate``; without one, what was logged."""
+    values = read_profile_values(run)
+    return flatten(values) if values else read_logged_params(run)
 
 
 def read_profile_values(run: RunDir) -> Mapping[str, Any]:
