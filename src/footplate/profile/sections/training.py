@@ -71,7 +71,7 @@ class Checkpointing(Section):
     than 2 % of the time. `training.save_frequency` is an older spelling. A training that is asked to stop is saved in
     any case."""
     keep_last_n: int = key(3, ge=1, unit="checkpoints")
-    """How many of the newest are kept; the best one is kept too."""
+    """How many of the newest are kept, two at least, for the newest may be damaged; the best one is kept too."""
     save_optimizer_state: bool = key(True)
     """Saves the optimiser too; without it a resume is not exact."""
     save_best_only: bool = key(False)

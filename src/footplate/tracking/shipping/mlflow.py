@@ -13,6 +13,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from footplate.tracking.shipping.shipper import Context, Record
 __all__ = ["MLflowShipper", "find_experiment"]
 
 _MAX_METRICS, _MAX_PARAMS = 1000, 100
+_AT_ONCE = 2
 _MAX_PARAM, _MAX_TAG, _MAX_KEY = 6000, 5000, 250
 _MAX_STEP = 1 << 63
 _MAX_ARTIFACT_BYTES = 2_000_000_000
@@ -111,8 +113,11 @@ class MLflowShipper:
     def ship(self, records: Sequence[Record]) -> None:
         """Tell metrics with the journal's own times, at most a thousand a request; parameters of the user's own too."""
         metrics = list(self._list_metrics(records))
-        for start in range(0, len(metrics), _MAX_METRICS):
-            self._tell_metrics(metrics[start : start + _MAX_METRICS])
+        pieces = [metrics[start : start + _MAX_METRICS] for start in range(0, len(metrics), _MAX_METRICS)]
+        # One is made ready while another is stored; a store in a file takes one writer.
+        is_server = self._environment["MLFLOW_TRACKING_URI"].startswith("http")
+        with ThreadPoolExecutor(_AT_ONCE if is_server else 1) as pool:
+            list(pool.map(self._tell_metrics, pieces))
         for record in records:
             if record.entry.kind == "params":
                 self._tell_params(record.entry.data["values"])

@@ -57,6 +57,7 @@ from footplate.trainer.progress import Progress
 
 __all__ = ["Checkpointer", "Contents", "Stateful", "Watched", "restore", "restore_before", "resume"]
 
+_KEPT_AT_LEAST = 2
 _OTHERS_LIMIT_S = 600.0
 """How long the first process waits until the others have written their parts."""
 _POLL_S = 0.01
@@ -126,7 +127,7 @@ class Checkpointer:
         self._is_abandoned = threading.Event()
         self._about = {"identity": _get_identity(parts, run), "settings": _get_settings(parts)}
         saving = parts.profile.training.checkpointing
-        self._keep_last_n = saving.keep_last_n
+        self._keep_last_n = max(_KEPT_AT_LEAST, saving.keep_last_n)
         self._optimizer = parts.stepper.optimizer if saving.save_optimizer_state else None
 
     def check(self) -> None:

@@ -17,7 +17,16 @@ import torch
 
 from footplate.quantities import format_size
 
-__all__ = ["MemoryLimit", "Shortage", "describe_shortage", "find_limits", "find_tightest", "free_memory", "get_peak_gb"]
+__all__ = [
+    "MemoryLimit",
+    "Shortage",
+    "describe_shortage",
+    "find_limits",
+    "find_tightest",
+    "free_memory",
+    "get_peak_gb",
+    "reset_peak",
+]
 
 _BYTES_OF = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _ASKED = re.compile(r"(?:allocate|alloc) (?P<number>\d+(?:\.\d+)?) *(?P<unit>[KMGT]?)i?(?:B|bytes)\b", re.IGNORECASE)
@@ -153,8 +162,18 @@ def get_peak_gb(device: torch.device) -> dict[str, float]:
     unit = 1 if sys.platform == "darwin" else 1024
     peaks = {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
     if device.type == "cuda":
-        peaks["peak_gpu_gb"] = torch.cuda.max_memory_reserved(device) / 1e9
+        peaks["peak_gpu_gb"] = max(torch.cuda.max_memory_reserved(device), _reserved_before.get(device, 0)) / 1e9
     return peaks
+
+
+_reserved_before: dict[torch.device, int] = {}
+"""What was reserved at most before the counters were set back."""
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let a GPU count anew how much is used at most; ``get_peak_gb`` does not forget what was before."""
+    _reserved_before[device] = max(torch.cuda.max_memory_reserved(device), _reserved_before.get(device, 0))
+    torch.cuda.reset_peak_memory_stats(device)
 
 
 def _iter_groups(proc_file: Path, root: Path) -> Iterator[Path]:

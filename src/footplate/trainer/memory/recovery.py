@@ -23,6 +23,7 @@ from footplate.trainer.memory.limits import (
     find_tightest,
     free_memory,
     get_free_bytes,
+    reset_peak,
 )
 from footplate.trainer.memory.note import MemoryNote, find_note
 from footplate.trainer.memory.rewind import Rewinder
@@ -241,7 +242,7 @@ class Recovery:
         if device.type == "cuda":
             free = get_free_bytes(device)
             kept = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
-            torch.cuda.reset_peak_memory_stats(device)
+            reset_peak(device)
             return free is None or free > 2 * kept
         tightest = find_tightest(self._around.limits)
         return tightest is None or tightest[1] <= _ENOUGH_FREE * tightest[0].limit_bytes
