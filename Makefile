@@ -50,7 +50,13 @@ test: static
 	$(RUN) .work/peers/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train]' --requirement benchmarks/requirements.txt
 	touch $@
 
-bench: .venv/installed .work/peers/installed
+# Its dependencies cannot be had together with those of the other peers.
+.work/trackio/installed:
+	$(PYTHON) -m venv .work/trackio
+	$(RUN) .work/trackio/bin/python -m pip install --quiet 'trackio>=0.20'
+	touch $@
+
+bench: .venv/installed .work/peers/installed .work/trackio/installed
 	$(RUN) $(BIN)/python benchmarks/startup.py
 	$(RUN) $(BIN)/python benchmarks/journal.py
 	$(RUN) $(BIN)/python benchmarks/shipping.py

@@ -179,8 +179,8 @@ def measure_wandb(folder: Path, num_values: int) -> Row:
 
 
 def measure_trackio(folder: Path, num_values: int) -> list[Row]:
-    """Measure it where `make bench` has installed it, in the environment of the peers."""
-    python = Path(".work/peers/bin/python")
+    """Measure it where `make bench` has installed it, in an environment of its own."""
+    python = Path(".work/trackio/bin/python")
     if not python.exists():
         return []
     command = [str(python), str(Path(__file__).with_name("trackio_peer.py")), str(num_values), str(folder / "trackio")]

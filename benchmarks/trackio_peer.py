@@ -1,6 +1,6 @@
-"""Logs metrics with trackio, in the environment of the peers, and prints as JSON what shipping.py shows of it.
+"""Logs metrics with trackio, in an environment of its own, and prints as JSON what shipping.py shows of it.
 
-.work/peers/bin/python benchmarks/trackio_peer.py NUM_VALUES FOLDER
+.work/trackio/bin/python benchmarks/trackio_peer.py NUM_VALUES FOLDER
 """
 
 from __future__ import annotations
