@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,11 @@ from footplate.trainer.task import Task
 __all__ = ["IN_UPDATE", "StepLostError", "StepResult", "Stepper"]
 
 IN_UPDATE = "in the update of the weights"
+"""Some have moved, others have not."""
+_BEFORE = "while its samples were placed"
+"""The other processes wait for one another elsewhere than in a backward pass."""
+_AFTER = "after the exchange of gradients"
+"""The other processes go on to the update."""
 
 
 class StepLostError(MemoryError):
@@ -62,26 +66,32 @@ class Stepper:
         Each batch weighs as much as it has samples (targets that count, where a loss is their mean), in all processes
         together, so that neither how a step is cut nor a smaller last one changes the gradients.
         """
-        is_alone = self.parallel.world.size == 1
-        with _lost_when(not is_alone, "while its samples were placed"):  # the others wait elsewhere than in a backward
+        losses: list[tuple[Tensor, int | Tensor]] = []
+        where = _BEFORE
+        try:
             batches = list(step.split(batch_size))
             weights, total = self._weigh(batches, step)
-        losses = []
-        for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
-            with self.parallel.accumulate(is_last=number == len(batches)):
-                with self.precision.autocast():
-                    loss = self.task.compute_loss(self.model(batch.inputs), batch.targets)
-                share = weight * self.parallel.loss_factor / total
-                self.precision.backward(loss if isinstance(share, float) and share == 1 else loss * share)
-            losses.append((loss.detach(), weight))
-        with _lost_when(not is_alone, "after the exchange of gradients"):  # the others go on
+            where = ""
+            for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
+                with self.parallel.accumulate(is_last=number == len(batches)):
+                    with self.precision.autocast():
+                        loss = self.task.compute_loss(self.model(batch.inputs), batch.targets)
+                    share = weight * self.parallel.loss_factor / total
+                    self.precision.backward(loss if isinstance(share, float) and share == 1 else loss * share)
+                losses.append((loss.detach(), weight))
+            where = _AFTER
             norm = self.precision.finish_gradients(
                 self.optimizer, self.parameters, self.max_grad_norm, self.parallel.clip
             )
             if self.on_gradients is not None:
                 self.on_gradients()
-        with _lost_when(True, IN_UPDATE):  # some weights have moved, others have not
+            where = IN_UPDATE
             self.precision.update(self.optimizer, self.parameters)
+        except Exception as error:
+            is_lost = where == IN_UPDATE or (where and self.parallel.world.size > 1)
+            if is_lost and is_out_of_memory(error):
+                raise StepLostError(str(error), where) from error
+            raise
         return StepResult(losses=losses, grad_norm=norm)
 
     def _weigh(self, batches: Sequence[Batch], step: Step) -> tuple[Sequence[int | Tensor], float | Tensor]:
@@ -102,14 +112,3 @@ class Stepper:
         if world.size > 1:
             total = float(world.sum(np.asarray([float(total)]))[0])
         return weights, total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1.0)
-
-
-@contextmanager
-def _lost_when(is_lost: bool, where: str) -> Iterator[None]:
-    """Say of a lack of memory that the step cannot be done anew."""
-    try:
-        yield
-    except Exception as error:
-        if is_lost and is_out_of_memory(error):
-            raise StepLostError(str(error), where) from error
-        raise

@@ -21,6 +21,7 @@ from footplate.profile.schedule import get_learning_rate
 from footplate.record.checkpoints import get_folder, list_checkpoints
 from footplate.record.journal import Journal, read_journal
 from footplate.record.rundir import RunDir
+from footplate.trainer import training
 from footplate.trainer.final import get_size_mb
 from footplate.trainer.hooks import BestWeights
 from footplate.trainer.interrupt import Interrupt, Preempted
@@ -320,6 +321,26 @@ def test_a_disk_that_is_full_keeps_the_older_weights(tmp_path: Path) -> None:
     assert "weights saved before are kept" in caught.value.hint
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_best_weights_on_a_full_disk_do_not_hide_why_a_training_ended() -> None:
+    class Full:
+        def write(self) -> None:
+            raise RecordError("model.safetensors: the weights cannot be written")
+
+    full: Any = Full()
+    with pytest.raises(RecordError):
+        training._write_best(full, Progress(num_train=10))
+    training._write_best(full, Progress(num_train=10, stopped_by="preempted"))
+
+    def fail() -> None:
+        try:
+            raise ValueError("the reason")
+        finally:
+            training._write_best(full, Progress(num_train=10))
+
+    with pytest.raises(ValueError, match="the reason"):
+        fail()
 
 
 def test_best_weights_that_cannot_be_written_wait_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
