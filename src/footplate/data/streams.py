@@ -24,6 +24,8 @@ from footplate.quantities import format_size
 __all__ = ["Gathered", "read_stream"]
 
 _BLOCK_BYTES = 16 << 20
+_BLOCK_ROWS = 50_000
+"""A small array takes a hundred times the memory of the number in it."""
 _LEAST_FREE = 0.05
 """Part of a disk that is left to others."""
 _TELL_EVERY_S = 10.0
@@ -117,7 +119,7 @@ class _Column:
         self._block.append(np.array(array, dtype=self._dtype))  # a copy: a stream may fill the same array again
         self.size += array.nbytes
         self._block_size += array.nbytes
-        if self._block_size >= _BLOCK_BYTES:
+        if self._block_size >= _BLOCK_BYTES or len(self._block) >= _BLOCK_ROWS:
             self._flush()
 
     def finish(self, count: int) -> Array:

@@ -25,7 +25,7 @@ from footplate.record.run_info import RunInfo, write_run_info
 from footplate.record.rundir import RunDir
 from footplate.runs.store import Store
 
-__all__ = ["ORIGIN", "Imported", "import_mlflow"]
+__all__ = ["ORIGIN", "Imported", "count", "import_mlflow"]
 
 ORIGIN = "imported.json"
 """In the run directory: where the run comes from."""
