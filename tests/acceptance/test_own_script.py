@@ -34,7 +34,7 @@ import time
 print("ready", flush=True)
 try:
     for i in range(6000):
-        print("line", i, flush=True)
+        print(f"line {i}\\n", end="", flush=True)  # in one piece: an interrupt may come at any moment
         time.sleep(0.01)
 except KeyboardInterrupt:
     print("tidied up", flush=True)
