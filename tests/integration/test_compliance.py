@@ -85,7 +85,7 @@ def train(tmp_path: Path, footplate: Footplate, num_processes: int = 1) -> RunDi
     if num_processes == 2:
         text += "distributed: {enabled: true, world_size: 2}\n"
     (data / "profile.yaml").write_text(text)
-    environment = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": ""}
+    environment = {"OMP_NUM_THREADS": "1", "LOGNAME": "ghopper", "WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": ""}
     done = footplate("train", "profile.yaml", cwd=data, timeout=280, check=0, env=environment)
     assert "printed by <name>" in done.stderr
     return RunDir(path=next(data.glob("runs/*-*")))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from footplate.errors import InputError, RecordError
@@ -24,7 +24,9 @@ from footplate.record.journal_reader import (
     read_journal,
     read_metrics,
 )
-from footplate.record.redact import Redactor
+
+if TYPE_CHECKING:
+    from footplate.record.redact import Redactor
 
 __all__ = ["Entry", "Journal", "Point", "count_damaged", "format_entry", "read_events", "read_journal", "read_metrics"]
 

@@ -46,10 +46,8 @@ def describe_provenance(
         "training",
         {"prov:startTime": info.created_at, **({"prov:endTime": get_utc_text()} if has_ended else {})},
     )
-    user = document.add("agent", f"user/{info.user}", {"prov:type": "prov:Person", "footplate:user": info.user})
-    tool = document.add(
-        "agent", f"footplate/{info.version}", {"prov:type": "prov:SoftwareAgent", "footplate:version": info.version}
-    )
+    user = document.add("agent", "user", {"prov:type": "prov:Person", "footplate:user": info.user})
+    tool = document.add("agent", "footplate", {"prov:type": "prov:SoftwareAgent", "footplate:version": info.version})
     document.relate("wasAssociatedWith", activity=training, agent=user)
     document.relate("wasAssociatedWith", activity=training, agent=tool)
     document.relate("actedOnBehalfOf", delegate=tool, responsible=user)
@@ -68,8 +66,7 @@ class _Document:
 
     def add(self, kind: str, name: str, attributes: Mapping[str, Any]) -> str:
         """Add an entity, activity or agent and return how it is referred to."""
-        own = name if kind == "agent" else f"{self._run}/{name}"
-        reference = f"footplate:{own}"
+        reference = f"footplate:{self._run}/{name}"  # nobody's name: a field's name is not cleaned
         told = {key: value for key, value in attributes.items() if value not in (None, "", [], {})}
         self._records.setdefault(kind, {})[reference] = told
         return reference

@@ -13,7 +13,7 @@ from typing import Any
 from footplate.errors import NotFoundError, RecordError
 from footplate.record.files import read_json, write_json
 
-__all__ = ["Attempt", "RunDir"]
+__all__ = ["Attempt", "RunDir", "make_id"]
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32, lower case: safe in host names and file names
 _MAX_TRIES = 50
@@ -35,7 +35,7 @@ class RunDir:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             for _ in range(_MAX_TRIES):
-                path = parent / _draw_id(name)
+                path = parent / make_id(name, _draw_tail())
                 try:
                     path.mkdir()
                 except FileExistsError:
@@ -141,7 +141,12 @@ class Attempt:
         return sorted(self.path.glob("journal.*.jsonl"))
 
 
-def _draw_id(name: str) -> str:
+def make_id(name: str, tail: str) -> str:
+    """Return an id: what a name is called in plain letters, and a tail that tells it from others of that name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:20].strip("-") or "run"
-    return f"{slug}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+    return f"{slug}-{tail}"
+
+
+def _draw_tail() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(6))

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import unicodedata
 from base64 import b32encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from footplate.record.cause import Cause
 from footplate.record.journal import format_entry
 from footplate.record.receipt import make_receipt, write_receipt
 from footplate.record.run_info import RunInfo, write_run_info
-from footplate.record.rundir import RunDir
+from footplate.record.rundir import RunDir, make_id
 from footplate.runs.store import Store
 
 __all__ = ["ORIGIN", "Imported", "count", "import_mlflow"]
@@ -50,6 +49,8 @@ class Imported:
     """False: it is here already, or was not imported."""
     reason: str = ""
     """Why it was not imported."""
+    has_failed: bool = False
+    """Whether that is a failure; a run that goes on is none."""
 
 
 def import_mlflow(
@@ -132,7 +133,7 @@ def _import_one(
     if ours := tags.get("footplate.run_id"):
         with suppress(FootplateError):
             return replace(told, run=store.find(ours))
-    run = RunDir(path=output_dir / _make_id(told.name, info.run_id))
+    run = RunDir(path=output_dir / make_id(told.name, _make_tail(info.run_id)))
     if run.path.exists():
         return replace(told, run=run)
     half_made = RunDir(path=output_dir / f".importing-{run.id}")
@@ -151,7 +152,7 @@ def _import_one(
     except FootplateError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever MLflow's client raises: the others are imported all the same
-        return replace(told, reason=_shorten(error))
+        return replace(told, reason=_shorten(error), has_failed=True)
     finally:
         shutil.rmtree(half_made.path, ignore_errors=True)
     store.add(run, described)
@@ -211,11 +212,9 @@ def _gather_metrics(client: Any, found: Any) -> list[tuple[tuple[int, int], dict
     return sorted(rows.items())
 
 
-def _make_id(name: str, mlflow_id: str) -> str:
-    """Return an id that is the same each time."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:20].strip("-") or "run"
-    return f"{slug}-{b32encode(hashlib.sha256(mlflow_id.encode()).digest()).decode().lower()[:6]}"
+def _make_tail(mlflow_id: str) -> str:
+    """Return what is the same each time: an import that is repeated finds what is here."""
+    return b32encode(hashlib.sha256(mlflow_id.encode()).digest()).decode().lower()[:6]
 
 
 def _to_text(time_ms: int) -> str:

@@ -8,26 +8,10 @@ import pytest
 from PIL import Image
 
 from footplate.data import images
-from footplate.data.load import LoadedData, load_data
-from footplate.errors import DataError
-from footplate.profile.load import load_profile_text
+from loaded import fail, load, take
 
 RNG = np.random.default_rng(0)
 ALL = ", split: {val: 0, test: 0}"
-
-
-def load(folder: Path, text: str) -> LoadedData:
-    return load_data(load_profile_text(f"data: {{{text}}}", base_dir=folder))
-
-
-def fail(folder: Path, text: str) -> tuple[str, str]:
-    with pytest.raises(DataError) as caught:
-        load(folder, text)
-    return caught.value.message, caught.value.hint
-
-
-def take(data: LoadedData) -> tuple[np.ndarray, np.ndarray]:
-    return data.train.gather(np.arange(len(data.train)))
 
 
 def draw(path: Path, *, size: tuple[int, int] = (6, 8), mode: str = "RGB", value: int = 0) -> np.ndarray:

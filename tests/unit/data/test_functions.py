@@ -8,27 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from footplate.data.load import LoadedData, load_data
 from footplate.data.streams import read_stream
-from footplate.errors import DataError
-from footplate.profile.load import load_profile_text
 from footplate.trainer.loading.sharing import SharedArrays
+from loaded import fail, load, take
 
 ALL = ", split: {val: 0, test: 0}"
-
-
-def load(folder: Path, text: str) -> LoadedData:
-    return load_data(load_profile_text(f"data: {{{text}}}", base_dir=folder))
-
-
-def fail(folder: Path, text: str) -> tuple[str, str]:
-    with pytest.raises(DataError) as caught:
-        load(folder, text)
-    return caught.value.message, caught.value.hint
-
-
-def take(data: LoadedData) -> tuple[np.ndarray, np.ndarray]:
-    return data.train.gather(np.arange(len(data.train)))
 
 
 MODULE = """
